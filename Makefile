@@ -1,0 +1,60 @@
+# On a machine with Python 3.10 or later and make: `make demo`. Everything made here lies in .venv and goes by `make clean`.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+
+# An active virtualenv or the user's pip settings may choose the index, but not where things are installed.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_USER := 0
+unexport PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench bench-visibility clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo '  ARGS="..." is handed on to demo, test and bench; PYTHON=... chooses the interpreter of a new $(VENV).'
+
+demo: $(VENV)/installed ## a cluster on this machine, shown at work
+	@$(PY) nodes/demo.py $(ARGS)
+
+test: $(VENV)/installed-dev ## all tests
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy gossip
+
+bench: $(VENV)/installed ## all benchmarks, each beside its anchor
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-visibility: $(VENV)/installed ## only: how soon a change is seen by all others
+	@$(PY) -m benchmarks visibility $(ARGS)
+
+clean: ## remove .venv, caches and builds
+	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "There is no '$(PYTHON)' here. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "'$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); Python 3.10 or later is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make a virtual environment: its venv or ensurepip is missing (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	@echo "making $(VENV) with $$("$(PYTHON)" --version) ..."
+	@"$(PYTHON)" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# The stamps: what is installed, as of which pyproject.toml. The developer's install includes the user's.
+$(VENV)/installed: $(PY) pyproject.toml
+	@echo "installing gossip-registry into $(VENV) ..."
+	@$(PY) -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(PY) pyproject.toml
+	@echo "installing gossip-registry and its development tools into $(VENV) ..."
+	@$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $(VENV)/installed $@

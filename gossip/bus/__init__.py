@@ -1,0 +1,1 @@
+"""The only code that knows ZeroMQ, threads and real time."""

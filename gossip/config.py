@@ -1,0 +1,181 @@
+"""Every number a user may turn, nested by mechanism, validated once. Durations are seconds, sizes bytes.
+
+Each field says what more and less of it do. The defaults are those of `Config.lan()`; peers with different presets
+work in one cluster, because each peer states its own interval and is judged by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """How often a peer speaks, and how patiently it compares digests."""
+
+    interval_s: float = 1.0  # more: less idle traffic, slower detection of hung peers; less: the reverse
+    digest_history_s: float = 1.0  # more: fewer needless pulls under load, later repair; less: the reverse
+    digest_grace_s: float = 0.1  # as above, for changes still on their way here
+    mismatches: int = 2  # heartbeats in a row that must differ before a pull; more: calmer, later repair
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """When a silent or vanished peer is accused, and when it is held dead (SWIM, Lifeguard)."""
+
+    silence_intervals: float = 3.0  # of the subject's own interval; more: fewer false alarms, later detection
+    ping_timeout_s: float = 0.5  # more: slow peers are spared; less: earlier accusations
+    probe_timeout_s: float = 0.5  # the same for the TCP connect that checks a closed link
+    gather_s: float = 0.02  # accusations of so long travel together; more: fewer messages, later deaths
+    closed_accusers: int = 3  # watchers whose closed link is proof; more: safer against flaky networks, slower
+    suspicion_accusers: int = 3  # independent accusers at which suspicion is shortest
+    suspicion_max_s: float = 5.0  # more: fewer false deaths, slower detection
+    suspicion_min_s: float = 1.0
+    accusations_relayed_max: int = 4  # per subject and pulse; bounds the flood
+    mute_s: float = 5.0  # a refuted accuser keeps silent about that subject; doubles each time
+    mute_max_s: float = 300.0
+    late_tick_s: float = 1.0  # a tick later than this means that I was the sick one
+    hold_max_s: float = 5.0  # so long a sick peer holds its accusations back
+    mass_share: float = 0.5  # more than this share silent within one suspicion: a split, not deaths
+    isolated_hold_s: float = 30.0  # so long the last known view is served on; more: longer stale answers
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Anti-entropy: how differences are pulled."""
+
+    pulls_max: int = 4  # at once; more: faster catch-up, more memory
+    answers_max: int = 32  # conversations answered at once; more asks are dropped and come again
+    timeout_s: float = 3.0  # without progress a conversation is given up
+    backoff_s: float = 1.0  # after a pull that brought nothing; doubles per partner
+    backoff_max_s: float = 30.0
+    reorder_max: int = 64  # deltas of one origin kept while an earlier one is on its way
+    reorder_s: float = 0.2  # so long, then the gap is pulled
+    log_deltas_min: int = 64  # recent deltas kept per origin; more: fewer whole states sent, more memory
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Which peers are linked."""
+
+    full_mesh_max: int = 17  # up to so many members everyone links to everyone
+    relink_interval_s: float = 0.2  # links are recomputed at most this often
+    newcomer_wait_s: float = 2.0  # a newcomer takes far links after this, or when its own subscribers are there
+    link_timeout_s: float = 2.0  # a replaced link is dropped after this even if the new one is not up
+    leave_linger_s: float = 0.5  # a leaver relays at most so long
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How a peer finds the others."""
+
+    dial_interval_s: float = 10.0  # between dials of seeds or dead members; more: later heals, less traffic
+    alone_interval_s: float = 1.0  # the same while alone, or after a mass loss
+    synced_deadline_s: float = 2.0  # after this a peer serves what it has, with an event
+    rendezvous_min_s: float = 0.2  # zero configuration: checks of the common port, at random between these two
+    rendezvous_max_s: float = 1.0
+    retention_s: float = 24 * 3600.0  # a dead peer's floor is kept so long; more: safer against ghosts, more memory
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds. What exceeds one is refused, counted in `status().counters`, and told by a NOTICE event."""
+
+    frame_bytes_max: int = 64 * 1024
+    state_part_bytes_max: int = 256 * 1024
+    instances_max: int = 256  # per origin, my own included; raise it on gateways and on all who must accept them
+    origin_bytes_max: int = 64 * 1024  # of one origin's whole state, as encoded
+    members_max: int = 4096  # living members
+    floors_max: int = 16384  # dead or left members remembered
+    watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC
+    history_max: int = 4096  # events kept for watch(since=...)
+    mailbox_max: int = 10_000  # commands waiting for the bus thread
+    accusations_seen_max: int = 8192  # flood headers remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Sockets: re-dialling, queues, descriptors."""
+
+    redial_min_s: float = 0.1  # back-off of a broken link, doubling with jitter
+    redial_max_s: float = 5.0
+    handshake_timeout_s: float = 3.0
+    connect_timeout_s: float = 2.0
+    queue_messages_max: int = 2000  # ZeroMQ high-water mark; more: longer bursts, more memory per slow subscriber
+    descriptors_share: float = 0.8  # of RLIMIT_NOFILE; links beyond it are refused
+
+
+@dataclass(frozen=True, slots=True)
+class Balancing:
+    """Local choices of `pick` and `route`."""
+
+    failure_backoff_s: float = 1.0  # after report_failure an instance is skipped so long; doubles each time
+    failure_backoff_max_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a peer. `Config(detection=Detection(ping_timeout_s=1.0))`, or start from a preset."""
+
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    detection: Detection = field(default_factory=Detection)
+    repair: Repair = field(default_factory=Repair)
+    overlay: Overlay = field(default_factory=Overlay)
+    joining: Joining = field(default_factory=Joining)
+    limits: Limits = field(default_factory=Limits)
+    links: Links = field(default_factory=Links)
+    balancing: Balancing = field(default_factory=Balancing)
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            _check(part.name, getattr(self, part.name))
+        if self.limits.frame_bytes_max > self.limits.state_part_bytes_max:
+            raise ConfigError(
+                "limits.frame_bytes_max is above limits.state_part_bytes_max; a frame must fit into a state part: raise the latter"
+            )
+        if self.limits.state_part_bytes_max > 1 << 20:
+            raise ConfigError("limits.state_part_bytes_max is above 1 MiB, which other peers' sockets refuse: lower it")
+        if self.detection.suspicion_min_s > self.detection.suspicion_max_s:
+            raise ConfigError("detection.suspicion_min_s is above suspicion_max_s: swap them")
+
+    @classmethod
+    def local(cls, **parts: Any) -> Config:
+        """For one machine: quicker pings and suspicions."""
+        detection = Detection(ping_timeout_s=0.25, suspicion_max_s=3.0, suspicion_min_s=0.5)
+        return dataclasses.replace(cls(detection=detection), **parts)
+
+    @classmethod
+    def lan(cls, **parts: Any) -> Config:
+        """For one data centre; the defaults."""
+        return cls(**parts)
+
+    @classmethod
+    def wan(cls, **parts: Any) -> Config:
+        """For links of 100 ms and more: patient pings, suspicions and repair."""
+        wide = cls(
+            heartbeats=Heartbeats(interval_s=2.0, digest_grace_s=0.5, digest_history_s=2.0),
+            detection=Detection(
+                ping_timeout_s=2.0, probe_timeout_s=2.0, gather_s=0.1, suspicion_max_s=15.0, suspicion_min_s=3.0
+            ),
+            repair=Repair(timeout_s=10.0, reorder_s=1.0),
+            links=Links(handshake_timeout_s=10.0, connect_timeout_s=5.0),
+        )
+        return dataclasses.replace(wide, **parts)
+
+
+def _check(name: str, part: Any) -> None:
+    wanted: Any = {f.name: f for f in fields(Config)}[name].default_factory
+    if type(part) is not wanted:
+        raise ConfigError(f"config.{name} is {part!r}, not a {wanted.__name__}(...): pass one, or leave it out")
+    for item in fields(part):
+        value: Any = getattr(part, item.name)
+        default: Any = item.default
+        kind = type(default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(f"config.{name}.{item.name} is {value!r}; it takes a positive {kind.__name__} such as {default!r}")
+        if not 0 < value < 1e9:
+            raise ConfigError(f"config.{name}.{item.name} is {value!r}; it must be above 0 and finite, such as {default!r}")

@@ -1,0 +1,215 @@
+"""My own log: what I register, change and remove, one numbered delta each; my header; my refutations and my lives.
+
+Invariant: only this module writes my origin. Each change is version + 1 in one delta, applied here as everywhere else,
+and broadcast; a new life re-issues everything as the state `(0, 1]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections.abc import Iterable
+
+from ..errors import RegistrationError
+from ..model import Instance
+from .effects import Listen, Unlisten
+from .local import Local
+from .membership import Membership
+from .messages import Delta, Header, HeaderFlags, Incarnation, InstanceKey
+from .origin import Origin
+
+TOPIC_SELF = b"@"
+
+
+class Author:
+    """Writes `local.me`. Times to live are counted here, by the origin alone."""
+
+    def __init__(self, local: Local, membership: Membership) -> None:
+        self._local = local
+        self._membership = membership
+        self._ttl: dict[InstanceKey, float] = {}
+        self._expiry: dict[InstanceKey, float] = {}
+        self._due: list[tuple[float, InstanceKey]] = []  # a heap; entries that no longer match `_expiry` are stale
+        self._bytes = 0  # what my instances weigh, for the bound
+
+    @property
+    def _me(self) -> Origin:
+        return self._local.me
+
+    # lives ------------------------------------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> None:
+        """The first delta of my first life: my header."""
+        local = self._local
+        first = self._delta(since=0, header=self._me.header)
+        self._me.apply(first, b"", log_deltas_min=local.config.repair.log_deltas_min)
+        self._membership.admit(self._me, now)
+
+    def rise_above(self, incarnation: Incarnation) -> None:
+        """Somebody speaks of a higher life of mine: begin one above it, re-issuing everything in one step."""
+        self._relive((incarnation[0] + 1, self._me.incarnation[1]))
+
+    def _relive(self, incarnation: Incarnation) -> None:
+        local, me = self._local, self._me
+        local.table.before_change(me)
+        me.incarnation, me.version = incarnation, 1
+        me.header = dataclasses.replace(me.header, pulse=0)
+        me.log.clear()
+        me.log_bytes = 0
+        local.table.after_change(me)
+        for frame in self.state_frames(me):
+            local.broadcast(frame)
+
+    def take_new_id(self, id: str, now: float) -> None:
+        """Go on as another peer, with all my instances: the id belongs to an older process."""
+        local, former = self._local, self._me
+        local.out.append(Unlisten(TOPIC_SELF + former.hash))
+        for key in former.instances:
+            changed = local.directory.drop(key, former.id, f"{former.id} takes the id {id}")
+            if changed is not None:
+                local.out.append(changed)
+        local.table.remove(former)
+        local.overlay.remove(former.hash)
+        me = Origin(id, local.codec.hash(id), former.incarnation, dataclasses.replace(former.header, pulse=0), former.zone)
+        me.instances = {key: dataclasses.replace(instance, origin=id) for key, instance in former.instances.items()}
+        me.version = 1
+        local.me = me
+        local.overlay.me = me.hash
+        local.fan.turn_to(me.hash)
+        local.out.append(Listen(TOPIC_SELF + me.hash))
+        self._membership.admit(me, now)
+        for frame in self.state_frames(me):
+            local.broadcast(frame)
+
+    def state_frames(self, origin: Origin) -> list[bytes]:
+        """An origin's whole state at its present version, cut into frames. O(size)."""
+        local = self._local
+        return local.codec.encode_state(
+            origin.id,
+            origin.zone,
+            origin.incarnation,
+            origin.version,
+            origin.header,
+            origin.instances.values(),
+            origin.extras,
+            local.config.limits.state_part_bytes_max,
+        )
+
+    # header -----------------------------------------------------------------------------------------------------------
+
+    def refute(self, pulse: int) -> None:
+        """Raise my pulse above an accusation's (SWIM's incarnation number, section 4.2)."""
+        self._change(header=dataclasses.replace(self._me.header, pulse=max(pulse, self._me.header.pulse) + 1))
+
+    def say_goodbye(self) -> None:
+        """My last delta."""
+        header = self._me.header
+        self._change(header=dataclasses.replace(header, flags=header.flags | HeaderFlags.LEAVING))
+
+    # instances --------------------------------------------------------------------------------------------------------
+
+    def register(self, instance: Instance, ttl_s: float | None, now: float) -> None:
+        """A new instance. Raises `RegistrationError` with nothing changed."""
+        me, limits = self._me, self._local.config.limits
+        if instance.key in me.instances:
+            raise RegistrationError(
+                f"cannot register {instance.service!r}: this peer already registered the instance {instance.id!r}. "
+                "Update or deregister that registration, or pass another id=. Nothing was changed."
+            )
+        if len(me.instances) >= limits.instances_max:
+            raise RegistrationError(
+                f"cannot register {instance.service!r}: this peer already has {limits.instances_max} instances, the limit. "
+                "Raise Config.limits.instances_max on every peer of the cluster, or use more peers. Nothing was changed."
+            )
+        self._make_room(instance, None)
+        self._change(put=(instance,))
+        if ttl_s is not None:
+            self._ttl[instance.key] = ttl_s
+            self.renew(instance.key, now)
+
+    def replace(self, instance: Instance, reason: str | None = None) -> bool:
+        """Another record under the same key; False if it is no longer registered."""
+        current = self._me.instances.get(instance.key)
+        if current is None:
+            return False
+        if current != instance:
+            self._make_room(instance, current)
+            self._change(put=(instance,), reason=reason)
+        return True
+
+    def _make_room(self, instance: Instance, former: Instance | None) -> None:
+        limit = self._local.config.limits.origin_bytes_max
+        size = self._bytes + _weight(instance) - (_weight(former) if former is not None else 0)
+        if size > limit:
+            raise RegistrationError(
+                f"cannot register {instance.service!r}: this peer's registrations would weigh some {size} bytes, more than "
+                f"{limit}. Shorten labels and routes, or raise Config.limits.origin_bytes_max on every peer. Nothing was changed."
+            )
+        self._bytes = size
+
+    def remove(self, keys: Iterable[InstanceKey], reason: str | None = None) -> bool:
+        """Instances go; False if none of them was there."""
+        gone = tuple(key for key in keys if key in self._me.instances)
+        for key in gone:
+            self._ttl.pop(key, None)
+            self._expiry.pop(key, None)
+            self._bytes -= _weight(self._me.instances[key])
+        if gone:
+            self._change(removed=gone, reason=reason)
+        return bool(gone)
+
+    def renew(self, key: InstanceKey, now: float) -> bool:
+        """Start the instance's time to live anew; sends nothing. False if it is no longer registered."""
+        if key not in self._me.instances:
+            return False
+        ttl_s = self._ttl.get(key)
+        if ttl_s is not None:
+            self._expiry[key] = now + ttl_s
+            heapq.heappush(self._due, (now + ttl_s, key))
+        return True
+
+    def expire(self, now: float) -> None:
+        """Remove what was not renewed in time: an ordinary removal."""
+        while self._due and self._due[0][0] <= now:
+            at, key = heapq.heappop(self._due)
+            if self._expiry.get(key) == at:
+                self.remove((key,), f"its time to live of {self._ttl[key]:g} s ran out")
+
+    def next_deadline(self) -> float:
+        """When the next time to live may run out."""
+        return self._due[0][0] if self._due else float("inf")
+
+    # deltas -----------------------------------------------------------------------------------------------------------
+
+    def _delta(
+        self,
+        *,
+        since: int,
+        header: Header | None,
+        put: tuple[Instance, ...] = (),
+        removed: tuple[InstanceKey, ...] = (),
+    ) -> Delta:
+        me = self._me
+        return Delta(me.id, me.zone, me.incarnation, since, since + 1, header, put, removed)
+
+    def _change(
+        self,
+        put: tuple[Instance, ...] = (),
+        removed: tuple[InstanceKey, ...] = (),
+        header: Header | None = None,
+        reason: str | None = None,
+    ) -> None:
+        local, me = self._local, self._me
+        delta = self._delta(since=me.version, header=header, put=put, removed=removed)
+        frame = local.codec.encode_delta(delta)
+        local.table.before_change(me)
+        me.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
+        local.table.after_change(me)
+        self._membership.change(me, put, removed, reason)
+        local.broadcast(frame)
+
+
+def _weight(instance: Instance) -> int:
+    labels = sum(len(key) + len(value) + 4 for key, value in instance.labels.items())
+    routes = sum(len(route) + 3 for route in instance.routes)
+    return 32 + len(instance.service) + len(instance.id) + len(instance.host) + labels + routes

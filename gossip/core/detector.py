@@ -1,0 +1,413 @@
+"""Failure detection: the ring watches; accusations are told to all; everyone reaches the same verdict from the same ones.
+
+Sources: SWIM (Das, Gupta, Motivala 2002, section 4.2) for suspicion and refutation by a number only the subject raises;
+Lifeguard (Dadgar, Phillips, Currey 2018, sections IV.B, IV.C) for the suspicion that shortens with each independent
+accuser and for the doubt in oneself. Evidence:
+
+    closed    the kernel closed the link, and a TCP connect is refused or another id answers there    accuse at once
+    silent    no heartbeat for 3 of the subject's intervals, and a ping unanswered                      accuse
+    reported  a caller could not reach an instance                                                      ping now
+
+Invariant: only a higher `(incarnation, pulse)` of the subject voids a case or a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..model import MemberState
+from .effects import Probe, ProbeOutcome
+from .local import Local
+from .membership import Membership
+from .messages import Accusation, Charge, Evidence, IdHash, Incarnation
+from .origin import Origin
+
+CASES_MAX = 8192
+MUTES_MAX = 4096
+CHARGES_PER_FRAME = 128
+DOUBT_LINKS_MIN = 4  # with fewer links, half of them silent says nothing about me
+DOUBT_PINGS = 3
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class Watch:
+    """A member I watch. `quiet_since`: when I last heard it, or began to listen."""
+
+    quiet_since: float
+    pinged: bool = False
+
+
+@dataclass(slots=True)
+class Case:
+    """What is held against one life of one subject: each accuser's best evidence."""
+
+    life: tuple[Incarnation, int]
+    opened_at: float
+    accusers: dict[str, Evidence] = field(default_factory=dict)
+    relayed: int = 0
+
+
+@dataclass(slots=True)
+class Mute:
+    """An accuser that was refuted by this subject: not believed at once for a while, longer each time."""
+
+    times: int
+    until: float
+
+
+class Detector:
+    """Owns watches, cases, mutes and my accusations. `ping(origin)` and `dial(origin)` are the node's."""
+
+    def __init__(
+        self,
+        local: Local,
+        membership: Membership,
+        *,
+        ping: Callable[[Origin, float], bool],
+        dial: Callable[[Origin, float], None],
+        refute: Callable[[Incarnation, int], None],
+    ) -> None:
+        self._local = local
+        self._membership = membership
+        self._ping, self._dial, self._refute = ping, dial, refute
+        self.watches: dict[str, Watch] = {}
+        self.cases: dict[str, Case] = {}
+        self._mutes: OrderedDict[tuple[str, str], Mute] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, Incarnation, int], None] = OrderedDict()
+        self._gathered: dict[str, Charge] = {}
+        self._gather_until = NEVER
+        self._rejudge_at = NEVER  # a new accusation may weigh on other cases: its subject no longer counts as a witness
+        self._counter = 0
+        self._probes: dict[str, set[str]] = {}  # endpoint -> ids whose link closed there
+        self._doubt_until = 0.0  # my own health: until then I hold accusations by silence
+        self._doubt_pings: set[str] = set()
+        self._next_doubt_at = 0.0
+        self._hold_until: float | None = None  # mass failure: until then no verdict by silence
+        self._held_once = False
+        self._silenced: OrderedDict[str, float] = OrderedDict()  # subjects of cases by silence, for the mass rule
+
+    # watching -------------------------------------------------------------------------------------------------------
+
+    def watch(self, subjects: set[str], now: float) -> None:
+        """These are the members I watch from now on; silence counts from when one became watched."""
+        for id in [id for id in self.watches if id not in subjects]:
+            del self.watches[id]
+        for id in subjects:
+            self.watches.setdefault(id, Watch(now))
+
+    def heard(self, id: str, now: float) -> None:
+        """A sign of life from the peer itself."""
+        watch = self.watches.get(id)
+        if watch is not None:
+            watch.quiet_since, watch.pinged = now, False
+        if id in self._doubt_pings:  # somebody answers me: I am not the sick one
+            self._doubt_pings.clear()
+            self._doubt_until = now
+
+    def link_closed(self, hash: IdHash, endpoint: str) -> None:
+        """The link to a member broke. If I watch it, find out whether its process is gone."""
+        origin = self._local.table.by_hash.get(hash)
+        if origin is None or not origin.alive or origin.id not in self.watches:
+            return
+        if endpoint not in self._probes:
+            self._local.out.append(Probe(endpoint))
+        self._probes.setdefault(endpoint, set()).add(origin.id)
+
+    def probed(self, endpoint: str, outcome: ProbeOutcome, now: float) -> None:
+        """What a TCP connect to a closed link's endpoint found."""
+        for id in self._probes.pop(endpoint, ()):
+            origin = self._local.table.origins.get(id)
+            if origin is None or not origin.alive or origin.publisher != endpoint:
+                continue
+            if outcome is ProbeOutcome.REFUSED:
+                self.accuse(origin, Evidence.CLOSED, now)
+            else:
+                self._ping(origin, now)  # somebody listens: the same peer, or another on its port
+
+    def reported(self, origin: Origin, now: float) -> None:
+        """A caller could not reach an instance of it."""
+        self._ping(origin, now)
+
+    def answered_as(self, expected: Origin, id: str, now: float) -> None:
+        """A ping to a member's contact was answered under this id."""
+        self.heard(id, now)
+        if id != expected.id and expected.alive:
+            self.accuse(expected, Evidence.CLOSED, now)
+
+    def unanswered(self, origin: Origin, now: float) -> None:
+        """A ping to it ran out."""
+        watch = self.watches.get(origin.id)
+        if watch is not None:
+            watch.quiet_since, watch.pinged = now, False
+        if origin.alive and origin.id not in self._doubt_pings:
+            self.accuse(origin, Evidence.SILENT, now)
+
+    def paused(self, now: float) -> None:
+        """My own process stood still: nobody's silence counts, and I doubt myself for a while."""
+        for watch in self.watches.values():
+            watch.quiet_since, watch.pinged = now, False
+        for id in [id for id, charge in self._gathered.items() if charge.evidence is Evidence.SILENT]:
+            del self._gathered[id]
+        self._local.counters["pauses"] += 1
+
+    def _check_silence(self, now: float) -> None:
+        silent = []
+        for id, watch in self.watches.items():
+            origin = self._local.table.origins.get(id)
+            if origin is None or not origin.alive or watch.pinged or id in self.cases:
+                continue
+            if now - watch.quiet_since >= self._local.config.detection.silence_intervals * origin.interval_s:
+                silent.append((origin, watch))
+        if not silent:
+            return
+        self._doubt_myself(len(silent), now)
+        for origin, watch in silent:
+            watch.pinged = self._ping(origin, now)
+
+    def _doubt_myself(self, silent: int, now: float) -> None:
+        """Lifeguard: if half of those I watch fell silent at once, ask three others before I accuse anybody."""
+        config = self._local.config.detection
+        if len(self.watches) < DOUBT_LINKS_MIN or 2 * silent < len(self.watches) or now < self._next_doubt_at:
+            return
+        others = [o for o in self._local.table.alive() if o.id not in self.watches and o is not self._local.me]
+        if len(others) < DOUBT_PINGS:
+            return
+        self._doubt_until = now + config.hold_max_s
+        self._next_doubt_at = now + 2 * config.hold_max_s
+        for _ in range(DOUBT_PINGS):
+            origin = others.pop(int(self._local.chance.random() * len(others)))
+            self._doubt_pings.add(origin.id)
+            self._ping(origin, now)
+        self._local.counters["doubts"] += 1
+
+    # accusing -------------------------------------------------------------------------------------------------------
+
+    def accuse(self, origin: Origin, evidence: Evidence, now: float) -> None:
+        """Hold something against a member; it travels with others of the same moment."""
+        mute = self._mutes.get((self._local.me.id, origin.id))
+        if origin is self._local.me or (mute is not None and mute.until > now and evidence is not Evidence.CLOSED):
+            return
+        charge = Charge(origin.id, origin.incarnation, origin.header.pulse, evidence)
+        former = self._gathered.get(origin.id)
+        if former is None or former.evidence < evidence:
+            self._gathered[origin.id] = charge
+        self._gather_until = min(self._gather_until, now + self._local.config.detection.gather_s)
+
+    def accuse_of_death(self, charges: list[Charge], now: float) -> Accusation | None:
+        """Dead here, alive elsewhere: told once, so that a living subject refutes (design, section 5)."""
+        return self._publish(charges, now) if charges else None
+
+    def _send_gathered(self, now: float) -> None:
+        held_back = self._doubt_until > now
+        ready = [c for c in self._gathered.values() if c.evidence is Evidence.CLOSED or not held_back]
+        for charge in ready:
+            del self._gathered[charge.subject]
+        self._gather_until = self._doubt_until if self._gathered else NEVER
+        for start in range(0, len(ready), CHARGES_PER_FRAME):
+            self._publish(ready[start : start + CHARGES_PER_FRAME], now)
+
+    def _publish(self, charges: list[Charge], now: float) -> Accusation:
+        me = self._local.me
+        self._counter += 1
+        accusation = Accusation(me.id, me.incarnation, self._counter, tuple(charges))
+        self._local.counters["accusations_made"] += len(charges)
+        self.hear(accusation, self._local.codec.encode(accusation), now)
+        return accusation
+
+    def hear(self, accusation: Accusation, frame: bytes, now: float) -> None:
+        """An accusation, mine or another's: judge its charges, pass it on if it is new."""
+        name = accusation.accuser, accusation.incarnation, accusation.counter
+        if name in self._seen:
+            return
+        self._seen[name] = None
+        if len(self._seen) > self._local.config.limits.accusations_seen_max:
+            self._seen.popitem(last=False)
+        fresh = [self._charge(accusation.accuser, charge, now) for charge in accusation.charges]
+        if any(fresh):
+            self._local.flood(frame)
+
+    def _charge(self, accuser: str, charge: Charge, now: float) -> bool:
+        """Take one charge in; whether it deserves to be passed on."""
+        local = self._local
+        me = local.me
+        life = charge.incarnation, charge.pulse
+        if charge.subject == me.id:
+            if life >= me.life:
+                self._refute(*life)
+            return False
+        origin = local.table.origins.get(charge.subject)
+        if origin is None or life < origin.life or origin.state is MemberState.LEFT:
+            return False
+        case = self.cases.get(charge.subject)
+        if case is None or case.life < life:
+            if case is None and len(self.cases) >= CASES_MAX:
+                local.counters["cases_refused"] += 1
+                return False
+            case = self.cases[charge.subject] = Case(life, now)
+            if origin.alive:
+                self._membership.suspect(origin, f"{accuser} says that {origin.id} is {charge.evidence.name.lower()}")
+        if case.life > life:
+            return False
+        evidence = self._believed(accuser, charge, now)
+        known = case.accusers.get(accuser)
+        if known is not None and known >= evidence:
+            return False
+        case.accusers[accuser] = evidence
+        if evidence is Evidence.SILENT:
+            self._silenced[charge.subject] = now
+        if origin.alive:
+            self._judge(origin, case, now)
+            self._rejudge_at = min(self._rejudge_at, now + local.config.detection.gather_s)
+        case.relayed += 1
+        return case.relayed <= local.config.detection.accusations_relayed_max
+
+    def _believed(self, accuser: str, charge: Charge, now: float) -> Evidence:
+        mute = self._mutes.get((accuser, charge.subject))
+        return Evidence.SILENT if mute is not None and mute.until > now else charge.evidence
+
+    # refuted --------------------------------------------------------------------------------------------------------
+
+    def reconcile(self, origin: Origin, now: float) -> None:
+        """The subject's log moved on: a higher incarnation or pulse voids the case and mutes its accusers."""
+        case = self.cases.get(origin.id)
+        if case is None or (origin.life <= case.life and origin.state is not MemberState.LEFT):
+            return
+        del self.cases[origin.id]
+        self._silenced.pop(origin.id, None)
+        self._gathered.pop(origin.id, None)
+        self._membership.clear(origin, f"{origin.id} refuted")
+        if origin.incarnation == case.life[0] and origin.state is not MemberState.LEFT:
+            for accuser in case.accusers:
+                self._mute(accuser, origin.id, now)
+        watch = self.watches.get(origin.id)
+        if watch is not None:
+            watch.quiet_since, watch.pinged = now, False
+
+    def _mute(self, accuser: str, subject: str, now: float) -> None:
+        config = self._local.config.detection
+        former = self._mutes.pop((accuser, subject), None)
+        times = former.times + 1 if former is not None and now - former.until < config.mute_max_s else 0
+        self._mutes[accuser, subject] = Mute(times, now + min(config.mute_max_s, config.mute_s * 2**times))
+        if len(self._mutes) > MUTES_MAX:
+            self._mutes.popitem(last=False)
+
+    # verdicts -------------------------------------------------------------------------------------------------------
+
+    def _standing(self, case: Case) -> dict[str, Evidence]:
+        """The accusations that count: those of living peers that are not themselves accused by others."""
+        table = self._local.table
+        return {
+            accuser: evidence
+            for accuser, evidence in case.accusers.items()
+            if (known := table.origins.get(accuser)) is not None and known.state is MemberState.ALIVE
+        }
+
+    def _judge(self, origin: Origin, case: Case, now: float) -> None:
+        """Dead now, dead later, or not yet. The same at everyone who holds the same accusations."""
+        standing = self._standing(case)
+        closed = [accuser for accuser, evidence in standing.items() if evidence is Evidence.CLOSED]
+        if closed and len(closed) >= min(self._local.config.detection.closed_accusers, self._unaccused_others(origin)):
+            self._condemn(origin, f"{origin.id} is gone: its links closed at {', '.join(sorted(closed))}", now)
+        elif now >= self._deadline(origin, case, standing) and not self._holding(origin, case, now):
+            accusers = ", ".join(sorted(standing or case.accusers))
+            self._condemn(origin, f"{origin.id} is silent: accused by {accusers} and did not refute", now)
+
+    def _unaccused_others(self, subject: Origin) -> int:
+        return sum(1 for o in self._local.table.alive() if o.state is MemberState.ALIVE and o is not subject)
+
+    def _deadline(self, origin: Origin, case: Case, standing: dict[str, Evidence]) -> float:
+        """Lifeguard, section IV.B: from the longest suspicion to the shortest as independent accusers confirm it."""
+        config = self._local.config.detection
+        by_hash = self._local.table.by_hash
+        watchers = [by_hash.get(hash) for hash in self._local.overlay.watchers(origin.hash)]
+        live = sum(1 for watcher in watchers if watcher is not None and watcher.state is MemberState.ALIVE)
+        wanted = max(1, min(config.suspicion_accusers, live))
+        confirmed = max(1, len(standing))
+        if confirmed >= wanted:
+            return case.opened_at + config.suspicion_min_s
+        share = math.log(confirmed) / math.log(wanted)
+        return case.opened_at + config.suspicion_max_s - share * (config.suspicion_max_s - config.suspicion_min_s)
+
+    def _condemn(self, origin: Origin, reason: str, now: float) -> None:
+        self._membership.settle(origin, MemberState.DEAD, reason, now)
+        self._gathered.pop(origin.id, None)
+
+    # mass failure ---------------------------------------------------------------------------------------------------
+
+    @property
+    def holding(self) -> bool:
+        """Whether verdicts by silence are held because most members fell silent at once."""
+        return self._hold_until is not None
+
+    def _holding(self, origin: Origin, case: Case, now: float) -> bool:
+        """More than half silent within one suspicion: rather a split than deaths. Serve on for a bounded time."""
+        config = self._local.config.detection
+        if self._hold_until is not None:
+            return now < self._hold_until
+        window = config.suspicion_max_s + config.silence_intervals * origin.interval_s
+        recent = sum(1 for at in self._silenced.values() if now - at <= window)
+        if self._held_once or recent <= config.mass_share * self._local.table.living:
+            return False
+        self._hold_until, self._held_once = now + config.isolated_hold_s, True
+        self._local.notice(
+            self._local.me.id,
+            f"{recent} of {self._local.table.living} members fell silent at once: serving the last known view "
+            f"for at most {config.isolated_hold_s:g} s",
+        )
+        return True
+
+    def _end_hold(self, now: float) -> None:
+        silent = any(self._local.table.origins[id].alive for id in self.cases if id in self._local.table.origins)
+        if self._hold_until is not None and (now >= self._hold_until or not silent):
+            self._hold_until = None
+        if self._held_once and not silent:
+            self._held_once = False
+
+    # time -----------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Silence, gathered accusations, suspicions that ran out."""
+        self._check_silence(now)
+        if now >= self._gather_until:
+            self._send_gathered(now)
+        self._rejudge_at = NEVER
+        for id, case in list(self.cases.items()):
+            origin = self._local.table.origins.get(id)
+            if origin is None:
+                del self.cases[id]
+            elif origin.alive:
+                self._judge(origin, case, now)
+        self._end_hold(now)
+        while self._silenced and now - next(iter(self._silenced.values())) > 60:
+            self._silenced.popitem(last=False)
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        found = min(self._gather_until, self._rejudge_at)
+        config = self._local.config.detection
+        origins = self._local.table.origins
+        for id, watch in self.watches.items():
+            origin = origins.get(id)
+            if origin is not None and origin.alive and not watch.pinged and id not in self.cases:
+                found = min(found, watch.quiet_since + config.silence_intervals * origin.interval_s)
+        for id, case in self.cases.items():
+            origin = origins.get(id)
+            if origin is not None and origin.alive:
+                found = min(found, max(self._deadline(origin, case, self._standing(case)), self._hold_until or 0.0))
+        return found
+
+    def why_suspected(self, id: str) -> list[Charge]:
+        """The charges that stand against an id, to be told to itself when it shows up."""
+        case = self.cases.get(id)
+        origin = self._local.table.origins.get(id)
+        if case is not None and origin is not None and case.life >= origin.life:
+            return [Charge(id, *case.life, max(case.accusers.values(), default=Evidence.SILENT))]
+        if origin is not None and origin.state is MemberState.DEAD:
+            return [Charge(id, *origin.life, Evidence.SILENT)]
+        return []
+
+

@@ -1,0 +1,182 @@
+"""Finding the others: seeds, the common port of zero configuration, and members that were lost.
+
+Without dialling the dead, a healed split never merges. `synced` is decided here: one whole conversation with a synced
+peer; at once when there is nobody to ask; else after a deadline, with an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..model import MemberState
+from .effects import Bind
+from .local import Local
+from .repair import Ended, Repair
+
+RENDEZVOUS_HOST = "127.0.0.1"
+RENDEZVOUS_PORTS = (7400, *range(7402, 7419, 2))
+RENDEZVOUS_MISSES_MAX = 2  # unanswered dials after which a port is held to be another program's
+MASS_LOSS_S = 60.0  # so long after a mass loss the dead are dialled every second
+NEVER = float("inf")
+
+
+class Rendezvous:
+    """Zero configuration: everybody dials the common port, and binds it as a further contact while nobody answers."""
+
+    def __init__(self, local: Local, dial: Callable[[str, float], bool]) -> None:
+        self._local = local
+        self._dial = dial
+        self._index = 0
+        self._misses = 0
+        self._binding = False
+        self.holding = False  # the port is mine
+        self._keeper: str | None = None  # who answered there
+        self._next = 0.0
+
+    @property
+    def endpoint(self) -> str:
+        """The common port tried now."""
+        return f"{RENDEZVOUS_HOST}:{RENDEZVOUS_PORTS[self._index]}"
+
+    def tick(self, now: float) -> None:
+        """Bind the port if it is free; else see who is there, unless that is known and alive."""
+        if now < self._next or self.holding or self._binding:
+            return
+        self._next = now + self._pause()
+        keeper = self._local.table.origins.get(self._keeper) if self._keeper else None
+        if keeper is None or not keeper.alive:
+            self._binding = True
+            self._local.out.append(Bind(self.endpoint))
+
+    def _pause(self) -> float:
+        config = self._local.config.joining
+        return config.rendezvous_min_s + (config.rendezvous_max_s - config.rendezvous_min_s) * self._local.chance.random()
+
+    def bound(self, ok: bool, now: float) -> None:
+        """Whether the port is mine now; if not, somebody is there to be asked."""
+        self._binding = False
+        self.holding = ok
+        if not ok:
+            self._dial(self.endpoint, now)
+
+    def ended(self, end: Ended, now: float) -> None:
+        """A dial of the common port succeeded, met a stranger, or nobody."""
+        if end.ok:
+            self._keeper, self._misses = end.conversation.partner, 0
+            return
+        self._misses += 1
+        if end.foreign or self._misses >= RENDEZVOUS_MISSES_MAX:
+            self._index = (self._index + 1) % len(RENDEZVOUS_PORTS)
+            self._misses = 0
+            self._next = now
+
+    def next_deadline(self) -> float:
+        """When the port is looked at again."""
+        return NEVER if self.holding or self._binding else self._next
+
+
+class Dialer:
+    """Owns the seeds and the question whether this peer is synced."""
+
+    def __init__(self, local: Local, repair: Repair, *, seeds: Sequence[str], zero_configuration: bool) -> None:
+        self._local = local
+        self._repair = repair
+        self._seeds = [seed for seed in seeds if seed != local.me.contact]
+        self._myself: set[str] = {local.me.contact}
+        self.rendezvous = Rendezvous(local, self.dial) if zero_configuration else None
+        self._started_at = 0.0
+        self._next_dial = NEVER
+        self._mass_loss_until = 0.0
+        self._answered = False
+
+    def start(self, now: float) -> None:
+        """Dial all seeds at once; with nobody to ask, be synced."""
+        self._started_at = now
+        if self.rendezvous is not None:
+            self.rendezvous.tick(now)
+        elif not self._seeds:
+            self._become_synced()
+        for seed in self._seeds[: self._local.config.repair.pulls_max]:
+            self.dial(seed, now)
+        self._next_dial = now + self._pause(now)
+
+    @property
+    def expects_others(self) -> bool:
+        """Whether there are seeds that are not myself."""
+        return any(seed not in self._myself for seed in self._seeds)
+
+    def dial(self, endpoint: str, now: float) -> bool:
+        """Start a conversation with whoever is there."""
+        return self._repair.converse(endpoint, now, dialled=True)
+
+    def bound(self, endpoint: str, ok: bool, now: float) -> None:
+        """The common port was bound by me, or is somebody's."""
+        if self.rendezvous is None:
+            return
+        self.rendezvous.bound(ok, now)
+        if ok:
+            self._myself.add(endpoint)
+            if self._local.alone:
+                self._become_synced()
+
+    def ended(self, end: Ended, now: float) -> None:
+        """A conversation ended."""
+        talk = end.conversation
+        if end.ok and talk.partner == self._local.me.id:
+            self._myself.add(talk.endpoint)
+        elif end.ok and talk.whole:
+            self._answered = True
+            if talk.partner_synced:
+                self._become_synced()
+        if self.rendezvous is not None and talk.endpoint == self.rendezvous.endpoint:
+            self.rendezvous.ended(end, now)
+        if not self._local.synced and not self.rendezvous and not self.expects_others:
+            self._become_synced()
+
+    def _become_synced(self) -> None:
+        if not self._local.synced:
+            self._local.synced = True
+            self._local.notice(self._local.me.id, f"{self._local.me.id} is synced")
+
+    def mass_loss(self, now: float) -> None:
+        """Most members vanished: look for them every second for a while."""
+        self._mass_loss_until = now + MASS_LOSS_S
+        self._next_dial = min(self._next_dial, now + self._pause(now))
+
+    def tick(self, now: float) -> None:
+        """Dial when it is time; stop waiting for a synced peer when its time is over."""
+        if self.rendezvous is not None:
+            self.rendezvous.tick(now)
+        if not self._local.synced and now >= self._deadline():
+            self._local.notice(
+                self._local.me.id,
+                "no synced peer answered in time: serving what is known here"
+                + ("" if self._answered else "; check that the seeds are right and reachable, they are dialled on"),
+            )
+            self._become_synced()
+        if now >= self._next_dial:
+            self._next_dial = now + self._pause(now)
+            self._dial_somebody(now)
+
+    def _deadline(self) -> float:
+        return self._started_at + self._local.config.joining.synced_deadline_s
+
+    def _pause(self, now: float) -> float:
+        local, config = self._local, self._local.config.joining
+        if local.alone or not local.synced or now < self._mass_loss_until:
+            return local.jittered(config.alone_interval_s)
+        return local.jittered(config.dial_interval_s * max(1.0, local.table.living / 50))
+
+    def _dial_somebody(self, now: float) -> None:
+        """One random dead member, or seed that is no living member."""
+        table = self._local.table
+        living = {origin.contact for origin in table.alive()} | self._myself
+        lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
+        candidates = sorted(endpoint for endpoint in {*self._seeds, *lost} if endpoint not in living)
+        if candidates:
+            self.dial(candidates[int(self._local.chance.random() * len(candidates))], now)
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        found = min(self._next_dial, NEVER if self._local.synced else self._deadline())
+        return min(found, self.rendezvous.next_deadline()) if self.rendezvous is not None else found

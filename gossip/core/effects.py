@@ -1,0 +1,189 @@
+"""What crosses the border of the pure core: inputs the shell tells it, effects it asks of the shell.
+
+The shell (`bus/thread.py` with real sockets, `simulation/` with a virtual network) calls `Node.handle(input, now)`,
+`Node.tick(now)` or a command, and then carries out the returned effects in order. Values only; a list of effects is
+the whole consequence of one input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ..model import EventKind, Instance, Member
+
+# Inputs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Heard:
+    """A message arrived on the SUB socket: topic and body as one run of bytes."""
+
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Subscribed:
+    """A subscriber's subscription arrived at the XPUB: its link is up. Told for every one, equal ones too."""
+
+    topic: bytes
+
+
+@dataclass(slots=True)
+class Unsubscribed:
+    """A subscription ended, by wish or because the link closed."""
+
+    topic: bytes
+
+
+@dataclass(slots=True)
+class Asked:
+    """A frame arrived at the ROUTER. `token` names the asker's connection for `Answer`; it has no other meaning."""
+
+    token: bytes
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Answered:
+    """A frame arrived on the DEALER of a call of ours."""
+
+    call: int
+    frame: bytes
+
+
+@dataclass(slots=True)
+class LinkClosed:
+    """The SUB's connection to this endpoint, which had been up, broke."""
+
+    endpoint: str
+
+
+class ProbeOutcome(Enum):
+    """What a plain TCP connect found."""
+
+    OPEN = "open"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"  # no answer in time, or an error that says nothing about the process
+
+
+@dataclass(slots=True)
+class Probed:
+    """The answer to `Probe`."""
+
+    endpoint: str
+    outcome: ProbeOutcome
+
+
+@dataclass(slots=True)
+class Bound:
+    """The answer to `Bind`."""
+
+    endpoint: str
+    ok: bool
+
+
+Input = Heard | Subscribed | Unsubscribed | Asked | Answered | LinkClosed | Probed | Bound
+
+# Effects ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Publish:
+    """Send on the XPUB: topic and body as one run of bytes."""
+
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Connect:
+    """Link the SUB to a peer's XPUB at `ip:port`, and keep dialling until `Disconnect`. Never asked twice in a row."""
+
+    endpoint: str
+
+
+@dataclass(slots=True)
+class Disconnect:
+    """Drop that link."""
+
+    endpoint: str
+
+
+@dataclass(slots=True)
+class Listen:
+    """Subscribe the SUB to this topic (at the start, and when the peer takes a new id)."""
+
+    topic: bytes
+
+
+@dataclass(slots=True)
+class Unlisten:
+    """Unsubscribe the SUB from this topic."""
+
+    topic: bytes
+
+
+@dataclass(slots=True)
+class Call:
+    """Send a frame on call number `call`, a DEALER to the ROUTER at `ip:port`; opened by its first frame."""
+
+    call: int
+    endpoint: str
+    frame: bytes
+
+
+@dataclass(slots=True)
+class HangUp:
+    """Close that call's DEALER. Every call ends with one."""
+
+    call: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """Send a frame from the ROUTER to whoever `token` names; dropped if gone."""
+
+    token: bytes
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Probe:
+    """Try a plain TCP connect to `ip:port`, close it at once, and tell `Probed`."""
+
+    endpoint: str
+
+
+@dataclass(slots=True)
+class Bind:
+    """Bind the ROUTER to this `ip:port` too, and tell `Bound`."""
+
+    endpoint: str
+
+
+@dataclass(slots=True)
+class Changed:
+    """One instance as readers see it changed: added (`before` None), removed (`after` None), or replaced.
+
+    Feeds the catalogue and becomes an ADDED, CHANGED or REMOVED event.
+    """
+
+    before: Instance | None
+    after: Instance | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Happened:
+    """Something about a member, or a NOTICE. `subject` is the id or service it is about, for `Peer.why`."""
+
+    kind: EventKind
+    subject: str
+    before: Member | None
+    after: Member | None
+    reason: str
+
+
+Effect = (
+    Publish | Connect | Disconnect | Listen | Unlisten | Call | HangUp | Answer | Probe | Bind | Changed | Happened
+)

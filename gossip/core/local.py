@@ -1,0 +1,105 @@
+"""What the parts of one node share: its tables, its settings, and the effects gathered so far.
+
+One `Local` per peer. Each table has one owner that changes it; `out` is append-only within one input and is handed to
+the shell by the node.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from ..config import Config
+from ..model import EventKind, Member
+from .codec import TOPIC_ALL, TOPIC_SELF, Codec
+from .directory import Directory
+from .effects import Effect, Happened, Publish
+from .messages import Header, IdHash, Incarnation
+from .origin import Origin
+from .overlay import RINGS, Fan, Overlay
+from .table import Table
+
+
+class Chance(Protocol):
+    """The randomness a node is given; `random.Random` meets it."""
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        ...
+
+    def getrandbits(self, k: int, /) -> int:
+        """An int of k random bits."""
+        ...
+
+
+class Local:
+    """The shared tables of one node. `me` is my own origin, an ordinary entry of the table."""
+
+    def __init__(
+        self, *, id: str, cluster: str, zone: str, header: Header, incarnation: Incarnation, config: Config, chance: Chance
+    ) -> None:
+        self.config = config
+        self.chance = chance
+        self.codec = Codec(
+            cluster, frame_bytes_max=config.limits.frame_bytes_max, part_bytes_max=config.limits.state_part_bytes_max
+        )
+        self.out: list[Effect] = []
+        self.counters: Counter[str] = Counter()
+        self.table = Table()
+        self.directory = Directory(lambda origin: self.table.origins[origin].incarnation)
+        self.me = Origin(id, self.codec.hash(id), incarnation, header, zone)
+        self.overlay = Overlay(self.me.hash, full_mesh_max=config.overlay.full_mesh_max)
+        self.fan = Fan(self.me.hash)
+        self.links_dirty = True
+        self.synced = False
+        self.members_changed_at = 0.0
+
+    # sending ----------------------------------------------------------------------------------------------------------
+
+    def broadcast(self, frame: bytes) -> None:
+        """Send a delta to everybody: delegate the whole of each ring, of one if everybody is linked to me."""
+        for ring in range(1 if self.everybody_linked() else RINGS):
+            self.delegate(ring, None, frame)
+
+    def delegate(self, ring: int, limit: int | None, frame: bytes) -> None:
+        """Pass a frame on to my linked subscribers inside a part of a ring, each with its own part. O(parts)."""
+        me = self.me.hash
+        envelope = self.codec.envelope
+        for hash, reach in self.fan.parts(ring, limit):
+            self.out.append(Publish(TOPIC_SELF + hash + envelope(ring, reach, me) + frame))
+
+    def everybody_linked(self) -> bool:
+        """Whether every living member subscribes to me."""
+        members, subscribers = self.overlay.members, self.fan.subscribers
+        return len(subscribers) >= len(members) - 1 and all(hash in subscribers for hash in members if hash != self.me.hash)
+
+    def tell(self, hash: IdHash, frame: bytes) -> None:
+        """Send a frame to one linked subscriber."""
+        self.out.append(Publish(TOPIC_SELF + hash + frame))
+
+    def flood(self, frame: bytes) -> None:
+        """Send a frame to all linked subscribers, who decide whether to pass it on."""
+        self.out.append(Publish(TOPIC_ALL + frame))
+
+    # telling the user -------------------------------------------------------------------------------------------------
+
+    def happened(
+        self, kind: EventKind, subject: str, reason: str, *, before: Member | None = None, after: Member | None = None
+    ) -> None:
+        """An event about a member."""
+        self.out.append(Happened(kind, subject, before, after, reason))
+
+    def notice(self, subject: str, reason: str) -> None:
+        """A NOTICE event: something the operator should know."""
+        self.out.append(Happened(EventKind.NOTICE, subject, None, None, reason))
+
+    # facts ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def alone(self) -> bool:
+        """Whether I know no other living member."""
+        return self.table.living <= 1
+
+    def jittered(self, seconds: float) -> float:
+        """The duration ± 20 %, so that peers do not act in step."""
+        return seconds * (0.8 + 0.4 * self.chance.random())

@@ -1,0 +1,100 @@
+"""Who lives: the transitions of an origin, and all that follows from each in the directory, the overlay and the events.
+
+    unknown ──admit──▶ ALIVE ◀──clear── SUSPECTED        SUSPECTED still serves; DEAD and LEFT are hidden and keep
+                         │ └──suspect──▶ ┘ │             their state, later only their floor.
+                         └──settle─────────┴──▶ DEAD, LEFT ──restore──▶ ALIVE
+"""
+
+from __future__ import annotations
+
+from ..model import EventKind, Instance, MemberState
+from .local import Local
+from .messages import InstanceKey
+from .origin import Origin
+
+
+class Membership:
+    """Owns the liveness of every origin; the only caller of `Table.add`, `settle`, `revive`."""
+
+    def __init__(self, local: Local) -> None:
+        self._local = local
+
+    def admit(self, origin: Origin, now: float) -> None:
+        """A member that was not known."""
+        local = self._local
+        local.table.add(origin)
+        self._place(origin, now)
+        self.show(origin, {}, f"registered by {origin.id}")
+        local.happened(
+            EventKind.MEMBER_JOINED, origin.id, f"{origin.id} joined from {origin.contact}", after=origin.member()
+        )
+
+    def suspect(self, origin: Origin, reason: str) -> None:
+        """Accused: it serves on, until a verdict."""
+        if origin.state is MemberState.ALIVE:
+            before = origin.member()
+            origin.state = MemberState.SUSPECTED
+            self._local.happened(EventKind.MEMBER_SUSPECTED, origin.id, reason, before=before, after=origin.member())
+
+    def clear(self, origin: Origin, reason: str) -> None:
+        """Refuted."""
+        if origin.state is MemberState.SUSPECTED:
+            before = origin.member()
+            origin.state = MemberState.ALIVE
+            self._local.happened(EventKind.MEMBER_REFUTED, origin.id, reason, before=before, after=origin.member())
+
+    def settle(self, origin: Origin, state: MemberState, reason: str, now: float) -> None:
+        """Dead or gone: hidden from readers, off the rings, its links dropped."""
+        local = self._local
+        before = origin.member()
+        local.table.settle(origin, state, now)
+        for key in list(origin.instances):
+            self._drop(key, origin, reason)
+        local.overlay.remove(origin.hash)
+        self._mark(now)
+        kind = EventKind.MEMBER_LEFT if state is MemberState.LEFT else EventKind.MEMBER_DEAD
+        local.happened(kind, origin.id, reason, before=before, after=origin.member())
+
+    def restore(self, origin: Origin, now: float, *, new_life: bool) -> None:
+        """It lives after all (a refutation), or again (a new life)."""
+        local = self._local
+        before = origin.member()
+        local.table.revive(origin)
+        self._place(origin, now)
+        kind, what = (EventKind.MEMBER_JOINED, "came back") if new_life else (EventKind.MEMBER_REFUTED, "refuted its death")
+        reason = f"{origin.id} {what}"
+        self.show(origin, {}, reason)
+        local.happened(kind, origin.id, reason, before=before, after=origin.member())
+
+    def show(self, origin: Origin, former: dict[InstanceKey, Instance], reason: str) -> None:
+        """Readers see all that this origin holds now, where they saw `former`."""
+        for key in former:
+            if key not in origin.instances:
+                self._drop(key, origin, f"deregistered by {origin.id}")
+        for instance in list(origin.instances.values()):
+            self._put(instance, reason)
+
+    def change(self, origin: Origin, put: tuple[Instance, ...], removed: tuple[InstanceKey, ...], reason: str | None) -> None:
+        """Readers see one delta of a living origin."""
+        for instance in put:
+            self._put(instance, reason or f"registered by {origin.id}")
+        for key in removed:
+            self._drop(key, origin, reason or f"deregistered by {origin.id}")
+
+    def _put(self, instance: Instance, reason: str) -> None:
+        changed = self._local.directory.put(instance, reason)
+        if changed is not None:
+            self._local.out.append(changed)
+
+    def _drop(self, key: InstanceKey, origin: Origin, reason: str) -> None:
+        changed = self._local.directory.drop(key, origin.id, reason)
+        if changed is not None:
+            self._local.out.append(changed)
+
+    def _place(self, origin: Origin, now: float) -> None:
+        self._local.overlay.add(origin.hash)
+        self._mark(now)
+
+    def _mark(self, now: float) -> None:
+        self._local.links_dirty = True
+        self._local.members_changed_at = now

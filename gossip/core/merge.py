@@ -1,0 +1,205 @@
+"""Taking in what others say: one delta at a time, whoever carried it.
+
+Invariant: merging is idempotent and never goes back; a word of a dead peer's present life changes its state but not its
+death: only a higher incarnation or pulse does (SWIM, section 4.2). A delta that lacks its predecessors waits briefly,
+because paths reorder, and then its origin is pulled from whoever carried it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..model import Instance, MemberState
+from .local import Local
+from .membership import Membership
+from .messages import Delta, IdHash, Incarnation, InstanceKey
+from .origin import Origin, Outcome
+
+ARRIVING_MAX = 64  # unknown origins whose states are arriving in parts
+GAPS_MAX = 1024  # origins waiting for a pull
+DEAD_STATE_S = 600.0  # a dead origin keeps its state so long, then only its floor
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a delta. `news`: the frames that changed who lives here, to be broadcast if heard first-hand."""
+
+    outcome: Outcome
+    news: tuple[bytes, ...] = ()
+
+
+class Merger:
+    """Owns the early deltas and the gaps; changes origins through `Origin.apply` alone."""
+
+    def __init__(
+        self,
+        local: Local,
+        membership: Membership,
+        *,
+        about_me: Callable[[Delta, float], None],
+        moved_on: Callable[[Origin, float], None],
+    ) -> None:
+        self._local = local
+        self._membership = membership
+        self._about_me = about_me
+        self._moved_on = moved_on  # told of every origin whose log advanced
+        self._arriving: dict[str, Origin] = {}
+        self.gaps: dict[str, tuple[float, str]] = {}  # origin id -> (when to pull it, contact of whom to ask)
+
+    def take(self, delta: Delta, frame: bytes, now: float) -> Taken:
+        """Merge one delta, and those that waited for it."""
+        if delta.origin == self._local.me.id:
+            self._about_me(delta, now)
+            return Taken(Outcome.DUPLICATE)
+        origin = self._local.table.origins.get(delta.origin)
+        taken = self._take_unknown(delta, frame, now) if origin is None else self._take_known(origin, delta, frame, now)
+        self._local.counters[f"deltas_{taken.outcome.name.lower()}"] += 1
+        if taken.outcome is Outcome.APPLIED:
+            self._take_early(self._local.table.origins[delta.origin], now)
+        return taken
+
+    def missed(self, id: str, contact: str, now: float) -> None:
+        """Something of this origin is missing; unless it arrives in a moment, pull it from there."""
+        if id not in self.gaps and len(self.gaps) < GAPS_MAX:
+            self.gaps[id] = now + self._local.config.repair.reorder_s, contact
+
+    def is_duplicate(self, hash: IdHash, incarnation: Incarnation, version: int) -> bool:
+        """Whether a delta with this head would change nothing; asked before it is decoded. O(1)."""
+        origin = self._local.table.by_hash.get(hash)
+        if origin is None or hash == self._local.me.hash:
+            return False
+        return incarnation < origin.incarnation or (incarnation == origin.incarnation and version <= origin.version)
+
+    # unknown origins ------------------------------------------------------------------------------------------------
+
+    def _take_unknown(self, delta: Delta, frame: bytes, now: float) -> Taken:
+        local = self._local
+        floor = local.table.floors.get(delta.origin)
+        if delta.header is None or delta.since:
+            below = floor is not None and delta.incarnation <= floor.incarnation and delta.version <= floor.version
+            return Taken(Outcome.OLD_LIFE if below else Outcome.GAP)
+        if floor is not None and (delta.incarnation, delta.header.pulse) <= floor.life:
+            local.counters["ghosts_refused"] += 1
+            return Taken(Outcome.OLD_LIFE)
+        if not self._has_room(delta):
+            return Taken(Outcome.OLD_LIFE)
+        origin = self._arriving.pop(delta.origin, None)
+        if origin is None:
+            origin = Origin(delta.origin, local.codec.hash(delta.origin), delta.incarnation, delta.header, delta.zone)
+        frames = self._frames(origin, delta, frame)
+        outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
+        if outcome is Outcome.PARTIAL:
+            self._arriving[origin.id] = origin
+            while len(self._arriving) > ARRIVING_MAX:
+                del self._arriving[next(iter(self._arriving))]
+        if outcome is not Outcome.APPLIED or origin.leaving or self._too_large(origin):
+            return Taken(outcome if outcome is not Outcome.APPLIED else Outcome.OLD_LIFE)
+        self._membership.admit(origin, now)
+        return Taken(Outcome.APPLIED, frames)
+
+    def _has_room(self, delta: Delta) -> bool:
+        local, limit = self._local, self._local.config.limits.members_max
+        if local.table.living < limit:
+            return True
+        if not local.counters["members_refused"]:
+            local.notice(delta.origin, f"{delta.origin} is not taken in: {limit} members is the limit; raise limits.members_max")
+        local.counters["members_refused"] += 1
+        return False
+
+    def _too_large(self, origin: Origin) -> bool:
+        local, limit = self._local, self._local.config.limits.instances_max
+        if len(origin.instances) <= limit:
+            return False
+        if not local.counters["origins_refused"]:
+            local.notice(origin.id, f"{origin.id} is not taken in: it has more than {limit} instances; raise limits.instances_max")
+        local.counters["origins_refused"] += 1
+        return True
+
+    def _frames(self, origin: Origin, delta: Delta, frame: bytes) -> tuple[bytes, ...]:
+        """All frames of the state that this one completes."""
+        return (*(kept for part, (_, kept) in sorted(origin.parts.items()) if part != delta.part), frame)
+
+    # known origins --------------------------------------------------------------------------------------------------
+
+    def _take_known(self, origin: Origin, delta: Delta, frame: bytes, now: float) -> Taken:
+        local = self._local
+        outcome = origin.judge(delta.incarnation, delta.since, delta.version)
+        if outcome is Outcome.GAP:
+            origin.keep_early(delta, frame, local.config.repair.reorder_max)
+        if outcome is not Outcome.APPLIED:
+            return Taken(outcome)
+        if len(delta.put) + len(origin.instances) > local.config.limits.instances_max and self._would_overflow(origin, delta):
+            return Taken(Outcome.OLD_LIFE)
+        life, former, frames = origin.life, origin.instances, self._frames(origin, delta, frame)
+        local.table.before_change(origin)
+        outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
+        local.table.after_change(origin)
+        if outcome is not Outcome.APPLIED:
+            return Taken(outcome)
+        news = self._follow(origin, delta, life, former, now)
+        self._moved_on(origin, now)
+        return Taken(outcome, frames if news else ())
+
+    def _would_overflow(self, origin: Origin, delta: Delta) -> bool:
+        """Count only what is new: an update of all instances is no growth."""
+        known = () if delta.since == 0 else origin.instances.keys()
+        grown = len({*known, *(instance.key for instance in delta.put)} - set(delta.removed))
+        arriving = sum(len(kept.put) for kept, _ in origin.parts.values()) if delta.parts > 1 else 0
+        limit = self._local.config.limits.instances_max
+        if grown + arriving <= limit:
+            return False
+        if not self._local.counters["origins_refused"]:
+            self._local.notice(origin.id, f"{origin.id} is not followed: more than {limit} instances; raise limits.instances_max")
+        self._local.counters["origins_refused"] += 1
+        return True
+
+    def _follow(
+        self, origin: Origin, delta: Delta, life: tuple[Incarnation, int], former: dict[InstanceKey, Instance], now: float
+    ) -> bool:
+        """What a change of an origin's log means for its liveness and for readers; whether it changed who lives."""
+        membership = self._membership
+        if origin.alive:
+            if origin.leaving:
+                membership.settle(origin, MemberState.LEFT, f"{origin.id} left", now)
+                return False
+            if origin.life != life:
+                self._local.links_dirty = True  # a new life may have other endpoints
+            if delta.since == 0:
+                membership.show(origin, former, f"registered by {origin.id}")
+            else:
+                membership.change(origin, delta.put, delta.removed, None)
+            return False
+        if origin.leaving or origin.life <= life:
+            self._local.counters["late_deltas"] += 1
+            return False
+        membership.restore(origin, now, new_life=origin.incarnation > life[0])
+        return True
+
+    def _take_early(self, origin: Origin, now: float) -> None:
+        while (early := origin.next_early()) is not None:
+            delta, frame = early
+            self._take_known(origin, delta, frame, now)
+        if not origin.early:
+            self.gaps.pop(origin.id, None)
+
+    # time -----------------------------------------------------------------------------------------------------------
+
+    def due_gaps(self, now: float) -> list[tuple[str, str]]:
+        """(origin id, contact) of all whose missing deltas did not arrive in time."""
+        due = [(id, contact) for id, (at, contact) in self.gaps.items() if at <= now]
+        for id, _ in due:
+            del self.gaps[id]
+        return due
+
+    def next_deadline(self) -> float:
+        """When the next gap is to be pulled."""
+        return min((at for at, _ in self.gaps.values()), default=float("inf"))
+
+    def expire(self, now: float) -> None:
+        """Old deaths become floors, old floors end."""
+        config = self._local.config
+        ended = self._local.table.expire(
+            now, state_s=DEAD_STATE_S, retention_s=config.joining.retention_s, floors_max=config.limits.floors_max
+        )
+        self._local.counters["floors_ended"] += len(ended)

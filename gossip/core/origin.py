@@ -1,0 +1,199 @@
+"""One origin's log: what it said in its present life, in order, without holes.
+
+Invariant: `(incarnation, version)` never goes back, and the state is exactly the fold of the deltas `(0, version]` of
+that incarnation. A delta is applied only if its `since` is what is held; older is a duplicate; newer waits for the
+missing ones (design, section 3; the model in 120 seeds: without the gap check 117 diverge).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+
+from ..model import Instance, Member, MemberState, join_address
+from .messages import Delta, Header, HeaderFlags, IdHash, Incarnation, InstanceKey
+
+STATE_OVERHEAD_BYTES = 160  # what a state weighs without instances, and one instance, for the log's bound
+INSTANCE_BYTES = 120
+
+
+class Outcome(Enum):
+    """What became of a delta."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    GAP = "gap"  # an earlier delta is missing
+    PARTIAL = "partial"  # a part of a state; more are coming
+    OLD_LIFE = "old life"
+
+
+class Origin:
+    """What one peer holds of one origin. Owned by `Table`; changed only through `apply` and the liveness below."""
+
+    __slots__ = (
+        "early",
+        "extras",
+        "hash",
+        "header",
+        "id",
+        "incarnation",
+        "instances",
+        "log",
+        "log_bytes",
+        "parts",
+        "settled_at",
+        "state",
+        "version",
+        "zone",
+    )
+
+    def __init__(self, id: str, hash: IdHash, incarnation: Incarnation, header: Header, zone: str) -> None:
+        self.id = id
+        self.hash = hash
+        self.incarnation = incarnation
+        self.version = 0
+        self.header = header
+        self.zone = zone
+        self.instances: dict[InstanceKey, Instance] = {}
+        self.extras: dict[InstanceKey, tuple[object, ...]] = {}
+        self.log: deque[tuple[int, int, bytes]] = deque()  # (since, version, frame), contiguous up to `version`
+        self.log_bytes = 0
+        self.early: dict[int, tuple[Delta, bytes]] = {}  # by since; waiting for the delta that ends there
+        self.parts: dict[int, tuple[Delta, bytes]] = {}  # of a state that is arriving in parts
+        self.state = MemberState.ALIVE
+        self.settled_at = 0.0  # when it died or left; counts the retention
+
+    # what is held ---------------------------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether it counts as a living member (a suspected one does)."""
+        return self.state is MemberState.ALIVE or self.state is MemberState.SUSPECTED
+
+    @property
+    def contact(self) -> str:
+        """`ip:port` of its ROUTER."""
+        return join_address(self.header.host, self.header.contact_port)
+
+    @property
+    def publisher(self) -> str:
+        """`ip:port` of its XPUB."""
+        return join_address(self.header.host, self.header.publisher_port)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it said goodbye."""
+        return bool(self.header.flags & HeaderFlags.LEAVING)
+
+    @property
+    def interval_s(self) -> float:
+        """Its own heartbeat interval; its silence is judged by it."""
+        return self.header.interval_ms / 1000
+
+    @property
+    def life(self) -> tuple[Incarnation, int]:
+        """(incarnation, pulse): what an accusation must match, and a refutation exceed."""
+        return self.incarnation, self.header.pulse
+
+    def member(self) -> Member:
+        """As users see it."""
+        return Member(
+            self.id, self.header.name, self.contact, self.zone, self.state, self.incarnation, self.version, len(self.instances)
+        )
+
+    # changes --------------------------------------------------------------------------------------------------------
+
+    def judge(self, incarnation: Incarnation, since: int, version: int) -> Outcome:
+        """What `apply` would answer to such a delta, but for parts. O(1), changes nothing."""
+        if incarnation < self.incarnation:
+            return Outcome.OLD_LIFE
+        if incarnation > self.incarnation:
+            return Outcome.APPLIED if since == 0 else Outcome.GAP
+        if version <= self.version:
+            return Outcome.DUPLICATE
+        return Outcome.APPLIED if since == 0 or since == self.version else Outcome.GAP
+
+    def apply(self, delta: Delta, frame: bytes, *, log_deltas_min: int) -> Outcome:
+        """Take one delta in. `frame` is kept to be passed on as it is. O(changes)."""
+        outcome = self.judge(delta.incarnation, delta.since, delta.version)
+        if outcome is not Outcome.APPLIED:
+            return outcome
+        if delta.since == 0:
+            return self._apply_state(delta, frame)
+        self._fold(delta)
+        self.log.append((delta.since, delta.version, frame))
+        self.log_bytes += len(frame)
+        self._trim(log_deltas_min)
+        return Outcome.APPLIED
+
+    def _apply_state(self, delta: Delta, frame: bytes) -> Outcome:
+        if delta.parts > 1 and not self._complete(delta, frame):
+            return Outcome.PARTIAL
+        pieces = [self.parts[number][0] for number in range(delta.parts)] if delta.parts > 1 else [delta]
+        self.incarnation, self.zone = delta.incarnation, delta.zone
+        self.instances, self.extras = {}, {}
+        for piece in pieces:
+            self._fold(piece)
+        self.parts = {}
+        self.log.clear()
+        self.log_bytes = 0
+        return Outcome.APPLIED
+
+    def _complete(self, delta: Delta, frame: bytes) -> bool:
+        """Keep a part of a state; whether it was the last. A newer cut replaces an older one that is not complete."""
+        if self.parts:
+            first = next(iter(self.parts.values()))[0]
+            if (delta.incarnation, delta.version) < (first.incarnation, first.version):
+                return False
+            if (delta.incarnation, delta.version, delta.parts) != (first.incarnation, first.version, first.parts):
+                self.parts = {}
+        self.parts[delta.part] = delta, frame
+        return len(self.parts) == delta.parts
+
+    def _fold(self, delta: Delta) -> None:
+        for key in delta.removed:
+            self.instances.pop(key, None)
+            self.extras.pop(key, None)
+        for instance in delta.put:
+            key = instance.key
+            self.instances[key] = instance
+            self.extras.pop(key, None)
+        self.extras.update(delta.extras)
+        if delta.header is not None:
+            self.header = delta.header
+        self.version = delta.version
+
+    def _trim(self, log_deltas_min: int) -> None:
+        weight = STATE_OVERHEAD_BYTES + INSTANCE_BYTES * len(self.instances)
+        while len(self.log) > log_deltas_min and self.log_bytes > weight:
+            self.log_bytes -= len(self.log.popleft()[2])
+
+    # deltas that arrived too early ----------------------------------------------------------------------------------
+
+    def keep_early(self, delta: Delta, frame: bytes, most: int) -> None:
+        """Keep a delta that lacks its predecessor; beyond `most` the repair brings it again."""
+        if len(self.early) < most:
+            self.early[delta.since] = delta, frame
+
+    def next_early(self) -> tuple[Delta, bytes] | None:
+        """The kept delta that fits now, if any; those that became old are forgotten."""
+        if not self.early:
+            return None
+        found = self.early.pop(self.version, None)
+        if found is not None and found[0].incarnation == self.incarnation:
+            return found
+        self.early = {
+            since: kept
+            for since, kept in self.early.items()
+            if kept[0].incarnation > self.incarnation or (kept[0].incarnation == self.incarnation and since > self.version)
+        }
+        return None
+
+    # answers --------------------------------------------------------------------------------------------------------
+
+    def deltas_since(self, incarnation: Incarnation, version: int) -> Iterable[bytes] | None:
+        """The frames `(version, mine]`, or None if only a whole state will do. O(log)."""
+        if incarnation != self.incarnation or not self.log or version < self.log[0][0]:
+            return None
+        return [frame for since, _, frame in self.log if since >= version]
