@@ -4,8 +4,7 @@ All state here is local to the process and never gossiped. Strategies choose amo
 narrows them first. Tables are shared by all threads without a lock: each step is one atomic operation, and a lost
 race costs one less balanced choice, never an error.
 
-Sources: smooth weighted rotation as in nginx, laid out in advance; "The Power of Two Choices in Randomized Load
-Balancing" (Mitzenmacher 2001).
+Source of "least_loaded": Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001).
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ NO_FILTER: Wanted = (frozenset(), None)
 
 # 30 bits are one digit of an int, hence fast; the remainder favours no slot by more than 1 in 10,000.
 _bits = RANDOM.getrandbits
-_BITS = 30
 
 
 class Failure(NamedTuple):

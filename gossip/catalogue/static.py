@@ -9,7 +9,7 @@ from typing import Any
 from ..config import Balancing
 from ..core.effects import Changed
 from ..errors import ConfigError, RegistrationError
-from ..model import ZONE_PATTERN, Instance, checked_instance, checked_labels, checked_routes
+from ..model import ZONE_PATTERN, Instance, Labels, checked_instance, checked_labels, checked_routes
 from .balance import Balance
 from .catalogue import Catalogue
 from .reads import Reads
@@ -83,6 +83,8 @@ def _instance(service: str, entry: Entry) -> Instance:
         raise ConfigError(f"{entry!r} is no instance of {service!r}: pass 'host:port', an Instance, or a mapping with a port")
     if entry.service != service:
         raise ConfigError(f"instance {entry.id!r} is of service {entry.service!r}: list it there, not under {service!r}")
+    if isinstance(entry.labels, Labels) and entry.routes == checked_routes(service, entry.routes):
+        return entry
     labels, routes = checked_labels(service, entry.labels), checked_routes(service, entry.routes)
     return dataclasses.replace(entry, labels=labels, routes=routes)
 

@@ -116,7 +116,7 @@ class View:
 
     def _turn_of(self, wanted: Wanted) -> Iterator[int]:
         # One position for all filters would let callers that alternate between two of them starve instances.
-        if len(self._turns) >= FILTERED_MAX:
+        if wanted not in self._turns and len(self._turns) >= FILTERED_MAX:
             self._turns.clear()
         return self._turns.setdefault(wanted, new_turn())
 

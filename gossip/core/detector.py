@@ -160,13 +160,16 @@ class Detector:
             origin = self._local.table.origins.get(id)
             if origin is None or not origin.alive or watch.pinged or id in self.cases:
                 continue
-            if now - watch.quiet_since >= self._local.config.detection.silence_intervals * origin.interval_s:
+            if now >= self._silent_at(watch, origin):
                 silent.append((origin, watch))
         if not silent:
             return
         self._doubt_myself(len(silent), now)
         for origin, watch in silent:
             watch.pinged = self._ping(origin, now)
+
+    def _silent_at(self, watch: Watch, origin: Origin) -> float:
+        return watch.quiet_since + self._local.config.detection.silence_intervals * origin.interval_s
 
     def _doubt_myself(self, silent: int, now: float) -> None:
         """Lifeguard: if half of those I watch fell silent at once, ask three others before I accuse anybody."""
@@ -388,12 +391,11 @@ class Detector:
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
         found = min(self._gather_until, self._rejudge_at)
-        config = self._local.config.detection
         origins = self._local.table.origins
         for id, watch in self.watches.items():
             origin = origins.get(id)
             if origin is not None and origin.alive and not watch.pinged and id not in self.cases:
-                found = min(found, watch.quiet_since + config.silence_intervals * origin.interval_s)
+                found = min(found, self._silent_at(watch, origin))
         for id, case in self.cases.items():
             origin = origins.get(id)
             if origin is not None and origin.alive:

@@ -131,13 +131,16 @@ class Merger:
             return Taken(outcome)
         if len(delta.put) + len(origin.instances) > local.config.limits.instances_max and self._would_overflow(origin, delta):
             return Taken(Outcome.OLD_LIFE)
-        life, former, frames = origin.life, origin.instances, self._frames(origin, delta, frame)
+        life, former, frames, publisher = origin.life, origin.instances, self._frames(origin, delta, frame), origin.publisher
         local.table.before_change(origin)
         outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
         local.table.after_change(origin)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
         news = self._follow(origin, delta, life, former, now)
+        if origin.incarnation != life[0] and origin.publisher != publisher and origin.hash in local.fan.subscribers:
+            for part in frames:  # somebody still listens to me under this id: if it is another process, it must know
+                local.tell(origin.hash, part)
         self._moved_on(origin, now)
         return Taken(outcome, frames if news else ())
 
@@ -169,7 +172,7 @@ class Merger:
                 membership.show(origin, former, f"registered by {origin.id}")
             else:
                 membership.change(origin, delta.put, delta.removed, None)
-            return False
+            return origin.incarnation != life[0]
         if origin.leaving or origin.life <= life:
             self._local.counters["late_deltas"] += 1
             return False

@@ -43,7 +43,7 @@ class Mesh:
                     effects += self._drop(hash)
                 effects += self._take(hash, endpoint, now)
         surplus = [hash for hash in self.links if hash not in wanted]
-        settled = all(self.links[hash].up or now - self.links[hash].since >= timeout_s for hash in wanted)
+        settled = all(self.links[hash].up or now >= self.links[hash].since + timeout_s for hash in wanted)
         for hash in surplus:
             if settled or hash not in living:
                 effects += self._drop(hash)

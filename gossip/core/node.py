@@ -341,6 +341,8 @@ class Node:
         message = self.local.codec.decode(body)
         if isinstance(message, Heartbeat):
             self._on_heartbeat(message, now)
+        elif isinstance(message, Delta):
+            self._merger.take(message, body, now)
 
     def _on_heartbeat(self, beat: Heartbeat, now: float) -> None:
         local = self.local

@@ -168,7 +168,8 @@ class SimulatedPeer(Reads):
             self.perform(self.node.handle(self._waiting.popleft(), self.cluster.network.now))
 
     def _send(self, other: SimulatedPeer, kind: str, size: int, deliver: Callable[[], None]) -> None:
-        self.cluster.network.send(self.host, other.host, ((self.contact, kind), other.contact), size, deliver)
+        stream = (self.contact, kind), other.contact
+        self.cluster.network.send(self.host, other.host, stream, size, deliver, lossless=kind == "sub")
 
     def _publish(self, effect: Publish) -> None:
         frame = effect.frame

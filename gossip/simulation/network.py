@@ -55,11 +55,20 @@ class Network:
         """All cuts end."""
         self.cut.clear()
 
-    def send(self, source: str, target: str, stream: tuple[object, object], size: int, deliver: Callable[[], None]) -> None:
-        """Deliver a message of a stream after its delay, in order, unless it is lost."""
+    def send(
+        self,
+        source: str,
+        target: str,
+        stream: tuple[object, object],
+        size: int,
+        deliver: Callable[[], None],
+        *,
+        lossless: bool = False,
+    ) -> None:
+        """Deliver a message of a stream after its delay, in order, unless it is lost. `lossless`: ZeroMQ's own commands."""
         self.messages += 1
         self.bytes += size
-        if not self.connected(source, target) or (self.loss and self.random.random() < self.loss):
+        if not self.connected(source, target) or (self.loss and not lossless and self.random.random() < self.loss):
             return
         arrival = self.now + self.latency_s + self.jitter_s * self.random.random()
         arrival = max(arrival, self._arrivals.get(stream, 0.0))

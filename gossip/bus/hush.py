@@ -1,0 +1,45 @@
+"""What went wrong out there: every case counted, each kind logged at most once a minute.
+
+A stranger may misbehave a thousand times a second; the log must not repeat it. One owner: the bus thread. Other
+threads may read a copy of the counters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+HUSH_S = 60.0
+
+logger = logging.getLogger("gossip")
+
+
+class Hush:
+    """Counters by kind, and a log line for the first of a kind in every `HUSH_S` seconds. Kinds are named by us: bounded."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, int] = {}
+        self._told: dict[str, tuple[float, int]] = {}
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """A copy: kind -> how often since the start. Any thread."""
+        return dict(self._counters)
+
+    def count(self, kind: str, times: int = 1) -> None:
+        """Count without a word in the log. O(1)."""
+        self._counters[kind] = self._counters.get(kind, 0) + times
+
+    def tell(self, kind: str, now: float, text: str, *, error: Exception | None = None) -> bool:
+        """Count, and log `text` (with the traceback of `error`) unless this kind spoke within `HUSH_S`. Whether it was logged."""
+        self.count(kind)
+        total = self._counters[kind]
+        last, told = self._told.get(kind, (float("-inf"), 0))
+        if now - last < HUSH_S:
+            return False
+        self._told[kind] = now, total
+        silent = total - told - 1
+        more = f" ({silent} more since the last such line)" if silent else ""
+        with contextlib.suppress(Exception):  # a log handler's own fault must not end the bus
+            logger.log(logging.WARNING if error is None else logging.ERROR, "%s%s", text, more, exc_info=error)
+        return True

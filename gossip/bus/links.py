@@ -1,0 +1,211 @@
+"""The link supervisor: keeps the SUB connected to every wanted endpoint, whatever the other end does.
+
+Invariants: this class alone dials (libzmq's own retry is off, `sockets.py`), at most one connection per endpoint is
+known to libzmq at any time, and a wanted endpoint is always up, being dialled, or due to be dialled. libzmq never
+retries after a protocol error, a refused secret or an oversized frame; here all ends look alike:
+
+    WAITING --due--> DIALLING --handshake--> UP
+       ^                 | closed, failed,    | closed
+       '---- back-off ---'     overdue        |        DROPPED = no longer wanted, but too fresh to dial again
+       '--------------------------------------'
+
+A broken link is cut (`disconnect`) in the turn that tells so and dialled again `SETTLE_S` later at the earliest: events
+carry no connection, only an endpoint, and what the old connection still says must not be taken for the new one's.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import zmq
+
+from ..config import Links as LinksConfig
+from ..core.effects import LinkClosed
+from .hush import Hush
+from .sockets import Descriptors, Sockets
+
+SETTLE_S = 0.05  # between cutting and dialling the same endpoint
+HELD_S = 5.0  # a link that lasted so long starts again with the shortest back-off
+OVERDUE_S = 1.0  # beyond connect and handshake timeout; libzmq tells of neither when it runs out of descriptors
+REFUSED_RETRY_S = 1.0  # until a dial refused for lack of descriptors is tried again
+DESCRIPTORS_PER_LINK = 1
+EVENTS_PER_TURN = 1000
+
+_EVENT = struct.Struct("=HI")
+
+
+class LinkState(Enum):
+    """See the drawing above."""
+
+    WAITING = "waiting"
+    DIALLING = "dialling"
+    UP = "up"
+    DROPPED = "dropped"
+
+
+@dataclass(slots=True)
+class Link:
+    """One endpoint. `due`: when to dial, to give up dialling, to shorten the back-off, or to forget, by state."""
+
+    endpoint: str
+    state: LinkState
+    due: float
+    backoff_s: float
+
+
+class Links:
+    """All links of one SUB. Not thread-safe: the bus thread owns it. Time is an argument, jitter comes from `rng`."""
+
+    def __init__(self, sockets: Sockets, config: LinksConfig, rng: random.Random, hush: Hush, descriptors: Descriptors) -> None:
+        self._subscriber = sockets.subscriber
+        self._monitor = sockets.monitor
+        self._config = config
+        self._rng = rng
+        self._hush = hush
+        self._descriptors = descriptors
+        self._links: dict[str, Link] = {}
+        self._deadline = float("inf")
+        self.refused = 0
+        self._on_due: dict[LinkState, Callable[[Link, float], None]] = {
+            LinkState.WAITING: self._dial,
+            LinkState.DIALLING: self._overdue,
+            LinkState.UP: self._held,
+            LinkState.DROPPED: self._forget,
+        }
+
+    @property
+    def up(self) -> int:
+        """How many links are up now. O(links)."""
+        return sum(link.state is LinkState.UP for link in tuple(self._links.values()))
+
+    def state(self, endpoint: str) -> LinkState | None:
+        """The state of one link, None if it is not wanted. O(1)."""
+        link = self._links.get(endpoint)
+        return None if link is None or link.state is LinkState.DROPPED else link.state
+
+    def connect(self, endpoint: str, now: float) -> None:
+        """Want a link to `ip:port`, from the next `tick` on until `disconnect`. A second call changes nothing. O(1)."""
+        link = self._links.get(endpoint)
+        if link is None:
+            link = self._links[endpoint] = Link(endpoint, LinkState.WAITING, now, self._config.redial_min_s)
+        elif link.state is LinkState.DROPPED:
+            link.state = LinkState.WAITING
+        self._expect(link.due)
+
+    def disconnect(self, endpoint: str, now: float) -> None:
+        """Want it no longer; its queued frames are lost. Unknown endpoints are ignored. O(1)."""
+        link = self._links.get(endpoint)
+        if link is None or link.state is LinkState.DROPPED:
+            return
+        self._cut(link)
+        link.state, link.due, link.backoff_s = LinkState.DROPPED, now + SETTLE_S, self._config.redial_min_s
+        self._expect(link.due)
+
+    def on_monitor(self, now: float) -> list[LinkClosed]:
+        """Take in what libzmq tells about connections (at most `EVENTS_PER_TURN`). Returns the links that were up and broke.
+
+        Drain the SUB before: cutting a link drops the frames of it that still wait there, a goodbye perhaps.
+        """
+        closed: list[LinkClosed] = []
+        for _ in range(EVENTS_PER_TURN):
+            try:
+                head, endpoint = self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            link = self._links.get(endpoint.decode("ascii", "replace").removeprefix("tcp://"))
+            if link is None or link.state not in (LinkState.DIALLING, LinkState.UP):
+                continue
+            event = zmq.Event(_EVENT.unpack(head)[0])
+            if event is zmq.Event.HANDSHAKE_SUCCEEDED:
+                self._rise(link, now)
+            elif self._broke(link, event, now):
+                closed.append(LinkClosed(link.endpoint))
+        return closed
+
+    def tick(self, now: float) -> str | None:
+        """Dial what is due, give up what is overdue. Returns a notice for the user when links had to be refused.
+
+        O(1) before `next_deadline`, O(links) at it.
+        """
+        if now < self._deadline:
+            return None
+        self.refused = 0
+        for link in [link for link in self._links.values() if link.due <= now]:
+            self._on_due[link.state](link, now)
+        self._deadline = min((link.due for link in self._links.values()), default=float("inf"))
+        return self._refusal(now) if self.refused else None
+
+    def next_deadline(self) -> float:
+        """When `tick` is due, in seconds of the clock that `now` is read from. May be early, never late. O(1)."""
+        return self._deadline
+
+    def _dial(self, link: Link, now: float) -> None:
+        if not self._descriptors.reserve(now, DESCRIPTORS_PER_LINK):
+            self.refused += 1
+            link.due = now + REFUSED_RETRY_S * (1 + self._rng.random())
+            return
+        self._hush.count("links_dialled")
+        try:
+            self._subscriber.setsockopt(zmq.IPV6, int("[" in link.endpoint))
+            self._subscriber.connect(f"tcp://{link.endpoint}")
+        except zmq.ZMQError as error:
+            self._hush.tell("links_undiallable", now, f"cannot dial {link.endpoint!r}: {error.strerror}")
+            self._retry(link, now)
+            return
+        patience = self._config.connect_timeout_s + self._config.handshake_timeout_s + OVERDUE_S
+        link.state, link.due = LinkState.DIALLING, now + patience
+
+    def _overdue(self, link: Link, now: float) -> None:
+        self._hush.count("links_overdue")
+        self._retry(link, now)
+
+    def _held(self, link: Link, now: float) -> None:
+        link.backoff_s, link.due = self._config.redial_min_s, float("inf")
+
+    def _forget(self, link: Link, now: float) -> None:
+        del self._links[link.endpoint]
+
+    def _rise(self, link: Link, now: float) -> None:
+        self._hush.count("links_up")
+        link.state, link.due = LinkState.UP, now + HELD_S
+        self._expect(link.due)
+
+    def _broke(self, link: Link, event: zmq.Event, now: float) -> bool:
+        was_up = link.state is LinkState.UP
+        self._hush.count("links_broken" if was_up else "dials_failed")
+        if event is zmq.Event.HANDSHAKE_FAILED_AUTH:
+            self._hush.tell("auth_failed", now, f"{link.endpoint} refused us: it uses another secret. Compare the secrets")
+        elif event in (zmq.Event.HANDSHAKE_FAILED_PROTOCOL, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL):
+            self._hush.tell("handshakes_failed", now, f"what answers at {link.endpoint} is no peer of ours")
+        self._retry(link, now)
+        return was_up
+
+    def _retry(self, link: Link, now: float) -> None:
+        self._cut(link)
+        delay = link.backoff_s * (0.5 + 0.5 * self._rng.random())
+        link.state, link.due = LinkState.WAITING, now + max(delay, SETTLE_S)
+        link.backoff_s = max(link.backoff_s, min(2 * link.backoff_s, self._config.redial_max_s))
+        self._expect(link.due)
+
+    def _cut(self, link: Link) -> None:
+        try:
+            self._subscriber.disconnect(f"tcp://{link.endpoint}")
+        except zmq.ZMQError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):  # not dialled, or could not be
+                raise
+
+    def _expect(self, due: float) -> None:
+        self._deadline = min(self._deadline, due)
+
+    def _refusal(self, now: float) -> str | None:
+        used, limit = self._descriptors.used, self._descriptors.limit
+        text = (
+            f"{self.refused} links refused: {used} file descriptors are open and at most {limit} may be, "
+            f"{self._config.descriptors_share:.0%} of the limit. Raise `ulimit -n`; they are tried again"
+        )
+        return text if self._hush.tell("links_refused", now, text) else None

@@ -1,0 +1,194 @@
+"""The way into the bus thread: commands from any thread, run there in the order they came.
+
+Invariants: a command is run at most once; a caller that got an answer sees its command's effects in the catalogue; after
+`close` nobody waits. Waiting callers are woken after the batch their command belongs to was applied, by the bus thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..core.effects import Effect
+from ..errors import GossipError, PeerClosed
+
+T = TypeVar("T")
+Command = Callable[[float], tuple[list[Effect], T]]
+
+LETTERS_PER_TURN = 1000
+WAKE_BYTES = 4096
+
+
+class Letter:
+    """One command on its way, and the latch its caller waits on. `open` and `settle` belong to the bus thread."""
+
+    __slots__ = ("_claim", "_done", "_run", "awaited", "error", "result")
+
+    def __init__(self, run: Command[Any], awaited: bool) -> None:
+        self._run = run
+        self._claim = threading.Lock()
+        self._done = threading.Event()
+        self.awaited = awaited
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def claim(self) -> bool:
+        """True for the first who asks: the bus, about to run it, or the caller, who will not wait any longer."""
+        return self._claim.acquire(blocking=False)
+
+    def open(self, now: float) -> list[Effect]:
+        """Run the command, unless its caller gave up. Returns its effects; keeps result or exception for `settle`."""
+        if not self.claim():
+            return []
+        try:
+            effects, self.result = self._run(now)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
+            self.error = error
+            return []
+        return effects
+
+    def settle(self) -> None:
+        """Let the caller go on."""
+        self._done.set()
+
+    def refuse(self, error: Exception) -> None:
+        """Let the caller go on with this error, unless the command was run."""
+        if self.claim():
+            self.error = error
+        self._done.set()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Whether it was settled in time."""
+        return self._done.wait(timeout)
+
+
+class Mailbox:
+    """Commands for one bus thread, at most `letters_max` waiting. `post` and `call` from any thread, signal handlers included.
+
+    On the bus thread itself `post` is fine (it runs in the next turn) and `call` raises `GossipError` instead of waiting
+    for itself; it does not run the command directly, because the node may be in the middle of another.
+    """
+
+    def __init__(self, name: str, letters_max: int) -> None:
+        self._name = name
+        self._letters_max = letters_max
+        self._letters: deque[Letter] = deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        # Keeps the descriptor from being closed under a sender, who would write into whatever got its number next.
+        # Reentrant, because a signal handler may post while its own thread is posting.
+        self._gate = threading.RLock()
+        self._bus: int | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def closed(self) -> bool:
+        """Whether it takes no more letters."""
+        return self._closed
+
+    def fileno(self) -> int:
+        """Readable when a letter waits."""
+        return self._wake_out.fileno()
+
+    def post(self, run: Command[Any]) -> None:
+        """Have the bus thread run this, and do not wait. Raises `PeerClosed`, or `GossipError` when too many wait."""
+        self._put(Letter(run, awaited=False))
+
+    def call(self, run: Command[T], timeout: float | None) -> T:
+        """Have the bus thread run this and return its result, or raise its exception, once its effects can be looked up.
+
+        `timeout` in seconds; None waits for ever. On a timeout, or when the wait is interrupted, a command that had not
+        begun is withdrawn. Raises `PeerClosed` after `close`, `GossipError` on a timeout or an overloaded bus.
+        """
+        if threading.get_ident() == self._bus:
+            raise GossipError(
+                f"a call into peer {self._name!r} from its own bus thread would wait for itself. "
+                "Do not call the peer from finalizers or log handlers: hand the work to another thread"
+            )
+        letter = Letter(run, awaited=True)
+        try:
+            self._put(letter)
+            settled = letter.wait(timeout)
+        except BaseException:  # KeyboardInterrupt above all: nobody will ask for the result
+            letter.claim()
+            raise
+        if not settled:
+            self._give_up(letter, timeout)
+        if letter.error is not None:
+            raise letter.error
+        result: T = letter.result
+        return result
+
+    def adopt(self) -> None:
+        """Called by the bus thread on itself, before it takes letters."""
+        self._bus = threading.get_ident()
+
+    def collect(self) -> list[Letter]:
+        """The waiting letters in order, at most `LETTERS_PER_TURN`. For the bus thread; never blocks."""
+        # Nobody rang? The letters are looked at all the same: a sender may have been interrupted before it could.
+        with contextlib.suppress(OSError):
+            self._wake_out.recv(WAKE_BYTES)
+        return [self._letters.popleft() for _ in range(min(len(self._letters), LETTERS_PER_TURN))]
+
+    def wake(self) -> None:
+        """Make the bus thread's poll return. Never blocks; a full pipe wakes as well."""
+        with self._gate, contextlib.suppress(OSError):  # full, or closed
+            self._wake_in.send(b"\0")
+
+    def close(self) -> None:
+        """Every waiting and later caller gets `PeerClosed`. Idempotent, any thread."""
+        with self._gate:
+            self._closed = True
+            self._wake_in.close()
+            self._wake_out.close()
+        self._refuse_all()
+
+    def abandon(self) -> None:
+        """As `close`, in a forked child: takes no lock, for the thread that held it may not exist here."""
+        self._closed = True
+        self._wake_in.close()
+        self._wake_out.close()
+        self._letters.clear()
+
+    def _put(self, letter: Letter) -> None:
+        if self.closed():
+            raise self._closing()
+        if len(self._letters) >= self._letters_max:
+            raise GossipError(
+                f"bus overloaded: {self._letters_max} commands wait for peer {self._name!r}. "
+                "Nothing was changed. Register less often, or raise config.limits.mailbox_max"
+            )
+        self._letters.append(letter)
+        self.wake()
+        if self.closed():  # closed since the check above: whoever closed it may have passed before our letter lay there
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        while True:
+            try:
+                letter = self._letters.popleft()
+            except IndexError:
+                return
+            letter.refuse(self._closing())
+
+    def _give_up(self, letter: Letter, timeout: float | None) -> None:
+        if letter.claim():
+            fate = "It was withdrawn; nothing was changed"
+        elif letter.wait(0):
+            return
+        else:
+            fate = "It is being carried out and may still take effect"
+        raise GossipError(
+            f"bus overloaded: peer {self._name!r} did not run a command within {timeout:g} s. {fate}. "
+            "Give the process more CPU time, or ask less often"
+        )
+
+    def _closing(self) -> PeerClosed:
+        return PeerClosed(f"peer {self._name!r} does not run: it was closed. Nothing was changed. Start a new Peer to go on")

@@ -1,0 +1,244 @@
+"""The sockets of one peer and every option set on them: an XPUB to speak, a SUB to hear, a ROUTER to be asked.
+
+Invariant: whatever is opened here is closed by `close`, at once and without a word to send (LINGER 0), so that neither
+`term` nor garbage collection can hang the host process. A ZeroMQ socket belongs to one thread at a time: bind in the
+caller's, then hand the whole object to the bus thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+
+import zmq
+
+from ..config import Links as LinksConfig
+from ..errors import ConfigError
+from ..model import join_address
+
+TOPIC_BYTES_MAX = 512  # MAXMSGSIZE of the XPUB: caps a stranger's topic; 256 would break the CURVE handshake
+FRAME_BYTES_MAX = 1 << 20  # MAXMSGSIZE elsewhere; config caps what we send below it
+HEARTBEAT_S = 10.0  # SUB and ROUTER ping so rarely: application heartbeats are the quick ones
+HEARTBEAT_TIMEOUT_S = 30.0  # without an answer for so long the link is closed, by either end
+NEVER_MS = 24 * 3600 * 1000  # RECONNECT_IVL of the SUB; see `_dress_subscriber`
+RECOUNT_S = 1.0  # descriptors are counted at most this often
+
+MONITOR_ENDPOINT = "inproc://links"
+MONITOR_EVENTS = (
+    zmq.Event.HANDSHAKE_SUCCEEDED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+    | zmq.Event.DISCONNECTED
+    | zmq.Event.CLOSED
+)
+
+BIND_FAULTS = {
+    errno.EADDRINUSE: ("another socket listens there", "Stop the other program, or pass another bind="),
+    errno.EADDRNOTAVAIL: ("this machine has no such address", "Bind an address of this machine, 127.0.0.1 or 0.0.0.0"),
+    errno.ENODEV: ("this machine has no such address", "Bind an address of this machine, 127.0.0.1 or 0.0.0.0"),
+    errno.EACCES: ("the system does not permit it", "Pass a port above 1023"),
+    errno.EMFILE: ("the process has no file descriptor left", "Raise `ulimit -n`"),
+}
+
+
+class Sockets:
+    """Context, XPUB, SUB, ROUTER and the SUB's monitor. Made by `Sockets.open`, ended by `close`."""
+
+    def __init__(self, context: zmq.Context[zmq.SyncSocket], links: LinksConfig) -> None:
+        self.context = context
+        self._links = links
+        self.publisher = self._dressed(zmq.SocketType.XPUB)
+        self.subscriber = self._dressed(zmq.SocketType.SUB)
+        self.contact = self._dressed(zmq.SocketType.ROUTER)
+        self.monitor = self._monitor()
+        self._topics: set[bytes] = set()
+
+    @classmethod
+    def open(cls, links: LinksConfig) -> Sockets:
+        """Sockets with all options set, nothing bound. Private context: another library's `term` cannot close ours."""
+        return cls(zmq.Context(io_threads=1), links)
+
+    def bind_contact(self, host: str, port: int) -> int:
+        """Bind the ROUTER to an IP address; port 0 takes any free one. Returns the port. Raises `ConfigError`."""
+        return _bind(self.contact, "contact", host, port)
+
+    def bind_publisher(self, host: str, port: int) -> int:
+        """Bind the XPUB to an IP address; port 0 takes any free one. Returns the port. Raises `ConfigError`."""
+        return _bind(self.publisher, "publisher", host, port)
+
+    def bind_extra(self, endpoint: str) -> bool:
+        """Bind the ROUTER to this `ip:port` too. False if that is not possible."""
+        try:
+            self.contact.setsockopt(zmq.IPV6, int("[" in endpoint))
+            self.contact.bind(f"tcp://{endpoint}")
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def listen(self, topic: bytes) -> None:
+        """Subscribe, once: the XPUBs count every subscription they get, so a second equal one must not leave here."""
+        if topic not in self._topics:
+            self._topics.add(topic)
+            self.subscriber.setsockopt(zmq.SUBSCRIBE, topic)
+
+    def unlisten(self, topic: bytes) -> None:
+        """Unsubscribe. Frames that wait in the SUB are lost with it."""
+        if topic in self._topics:
+            self._topics.discard(topic)
+            self.subscriber.setsockopt(zmq.UNSUBSCRIBE, topic)
+
+    def caller(self) -> zmq.SyncSocket:
+        """A new DEALER for one call. Raises `zmq.ZMQError` when the process has no descriptor left."""
+        return self._dressed(zmq.SocketType.DEALER)
+
+    def close(self) -> None:
+        """Close everything, DEALERs included, and end the context. Idempotent; some milliseconds; only the owner thread may."""
+        self.context.destroy(linger=0)
+
+    def _monitor(self) -> zmq.SyncSocket:
+        self.subscriber.monitor(MONITOR_ENDPOINT, MONITOR_EVENTS)
+        monitor: zmq.SyncSocket = self.context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.LINGER, 0)
+        # libzmq's I/O thread sends the events and waits when the queue is full: no bound here. We alone cause events,
+        # at most three a dial.
+        monitor.setsockopt(zmq.RCVHWM, 0)
+        monitor.connect(MONITOR_ENDPOINT)
+        return monitor
+
+    def _dressed(self, kind: zmq.SocketType) -> zmq.SyncSocket:
+        socket: zmq.SyncSocket = self.context.socket(kind)
+        queue = self._links.queue_messages_max
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
+            (zmq.SNDHWM, queue),
+            (zmq.RCVHWM, queue),
+            (zmq.HANDSHAKE_IVL, _milliseconds(self._links.handshake_timeout_s)),
+            (zmq.CONNECT_TIMEOUT, _milliseconds(self._links.connect_timeout_s)),
+        ):
+            socket.setsockopt(option, value)
+        _DRESS[kind](socket)
+        return socket
+
+
+class Descriptors:
+    """How many file descriptors may still be opened. Counted at most once in `RECOUNT_S`, estimated in between."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._counted_at = float("-inf")
+        self.used = 0
+        self.limit = 0
+
+    def reserve(self, now: float, wanted: int) -> bool:
+        """Whether `wanted` more fit under the share of RLIMIT_NOFILE; if so they are counted as used. O(1), or one listing."""
+        if now - self._counted_at >= RECOUNT_S:
+            self._recount(now)
+        if self.used + wanted > self.limit:
+            return False
+        self.used += wanted
+        return True
+
+    def _recount(self, now: float) -> None:
+        self._counted_at = now
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # an unlimited process has no count to make; systems without either folder are not bounded by us
+        self.limit = 1 << 60 if soft == resource.RLIM_INFINITY else int(soft * self._share)
+        self.used = next((len(os.listdir(folder)) for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), 0)
+
+
+def whole_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[bytes | None]:
+    """Up to `frames_max` waiting messages of one part each; None stands for one of several parts, which is dropped."""
+    recv, getsockopt = socket.recv, socket.getsockopt
+    for _ in range(frames_max):
+        try:
+            frame = recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        if getsockopt(zmq.RCVMORE):
+            _drop_rest(socket)
+            yield None
+        else:
+            yield frame
+
+
+def routed_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[tuple[bytes, bytes] | None]:
+    """The same for a ROUTER: `(routing id, frame)`; None stands for a message of another shape, which is dropped."""
+    recv, getsockopt = socket.recv, socket.getsockopt
+    for _ in range(frames_max):
+        try:
+            token = recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        frame = recv(zmq.NOBLOCK) if getsockopt(zmq.RCVMORE) else None
+        if frame is None or getsockopt(zmq.RCVMORE):
+            _drop_rest(socket)
+            yield None
+        else:
+            yield token, frame
+
+
+def _drop_rest(socket: zmq.SyncSocket) -> None:
+    while socket.getsockopt(zmq.RCVMORE):
+        socket.recv(zmq.NOBLOCK)
+
+
+def _bind(socket: zmq.SyncSocket, role: str, host: str, port: int) -> int:
+    address = join_address(host, port)
+    try:
+        socket.setsockopt(zmq.IPV6, int(":" in host))
+        socket.bind(f"tcp://{address}")
+    except zmq.ZMQError as error:
+        why, advice = BIND_FAULTS.get(
+            error.errno or 0, (error.strerror, "Pass an IP address and a port from 0 to 65535 as bind=")
+        )
+        raise ConfigError(f"cannot bind the {role} socket to {address}: {why}. {advice}. Nothing was started.") from error
+    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+
+
+def _dress_publisher(socket: zmq.SyncSocket) -> None:
+    socket.setsockopt(zmq.MAXMSGSIZE, TOPIC_BYTES_MAX)
+    # verboser, not verbose: equal subscriptions are counted, so each one's end must be told too
+    socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+
+
+def _dress_subscriber(socket: zmq.SyncSocket) -> None:
+    socket.setsockopt(zmq.SNDHWM, 0)  # subscriptions beyond a bound would be lost silently
+    # The link supervisor alone dials, so libzmq's own retry is put off beyond any link's life. Not -1: there libzmq
+    # removes the endpoint by a command that it sends after the DISCONNECTED event, and which may hit the link dialled
+    # since: 10 of 4,000 fresh links died without an event.
+    socket.setsockopt(zmq.RECONNECT_IVL, NEVER_MS)
+    _dress_heartbeats(socket)
+
+
+def _dress_contact(socket: zmq.SyncSocket) -> None:
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    _dress_heartbeats(socket)
+
+
+def _dress_caller(socket: zmq.SyncSocket) -> None:
+    # One call is one try; nothing dials the same endpoint again on this socket, so -1 is safe here. Not IMMEDIATE: the
+    # first frame waits in the pipe while the connection is made.
+    socket.setsockopt(zmq.RECONNECT_IVL, -1)
+
+
+def _dress_heartbeats(socket: zmq.SyncSocket) -> None:
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _milliseconds(HEARTBEAT_S))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _milliseconds(HEARTBEAT_TIMEOUT_S))
+    # travels in the ping: an XPUB, which never pings, closes a subscriber that fell silent for so long
+    socket.setsockopt(zmq.HEARTBEAT_TTL, _milliseconds(HEARTBEAT_TIMEOUT_S))
+
+
+_DRESS = {
+    zmq.SocketType.XPUB: _dress_publisher,
+    zmq.SocketType.SUB: _dress_subscriber,
+    zmq.SocketType.ROUTER: _dress_contact,
+    zmq.SocketType.DEALER: _dress_caller,
+}
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, min(round(seconds * 1000), (1 << 31) - 1))

@@ -1,0 +1,495 @@
+"""The shell around the pure core: one thread that owns node, sockets and clock, and carries out what the node asks.
+
+One turn: wait; drain what has arrived; run commands; tick; apply the changes to the catalogue; then send; then let the
+callers of the commands go on. So a `register` that returned is visible here, and was sent. Under load a turn batches
+by itself; idle it adds no delay.
+
+Invariants: no other thread touches a socket between `start` and the end of the loop; no exception but a fatal one of
+ZeroMQ (context or socket gone) ends the loop; every drain is bounded, so tick and commands are never starved.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+import zmq
+
+from ..config import Config
+from ..core.effects import (
+    Answer,
+    Asked,
+    Bind,
+    Bound,
+    Call,
+    Changed,
+    Connect,
+    Disconnect,
+    Effect,
+    HangUp,
+    Happened,
+    Heard,
+    Input,
+    Listen,
+    Probe,
+    Probed,
+    Publish,
+    Subscribed,
+    Unlisten,
+    Unsubscribed,
+)
+from ..errors import ConfigError, PeerClosed
+from ..model import EventKind
+from .calls import Calls
+from .hush import Hush
+from .links import Links
+from .mailbox import Letter, Mailbox
+from .probes import Probes
+from .sockets import Descriptors, Sockets, routed_frames, whole_frames
+
+HEARD_PER_TURN = 500
+ASKED_PER_TURN = 200
+SUBSCRIPTIONS_PER_TURN = 1000
+WAIT_MAX_S = 1.0
+LEAVE_WAIT_S = 0.05  # while leaving, `node.left` is asked at least so often
+LEAVE_SLACK_S = 0.1  # beyond overlay.leave_linger_s a node that never says `left` is left behind
+FAULT_PAUSE_S = 0.1  # after a fault: a deadline that keeps failing must not spin
+LAG_WINDOW_S = 5.0
+STOP_TIMEOUT_S = 0.9
+JOIN_S = 0.05  # from the last statement of the loop to the end of its thread
+STOP_RESERVE_S = 0.15  # the end of a `stop` timeout in which a leave is cut short
+
+FATAL = (zmq.ETERM, zmq.ENOTSOCK)
+
+T = TypeVar("T")
+OnBatch = Callable[[list[Changed], list[Happened]], None]
+
+
+class Machine(Protocol):
+    """What the thread drives: `core.node.Node`, or a script in a test. Called on the bus thread only."""
+
+    @property
+    def left(self) -> bool:
+        """Whether a leave is over."""
+        ...
+
+    def start(self, now: float) -> list[Effect]: ...
+
+    def handle(self, event: Input, now: float) -> list[Effect]: ...
+
+    def tick(self, now: float) -> list[Effect]: ...
+
+    def next_deadline(self) -> float: ...
+
+    def leave(self, now: float) -> list[Effect]: ...
+
+
+class _Wish(Enum):
+    """What `stop` asks of the loop."""
+
+    STAY = 0
+    LEAVE = 1
+    VANISH = 2
+
+
+def boot_clock() -> float:
+    """Seconds since boot, suspended time included where the system counts it. Never goes back."""
+    return time.clock_gettime(_BOOT_CLOCK)
+
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+# In a forked child: what belongs to the parent's thread, kept from the garbage collector for good.
+_abandoned: list[object] = []
+
+
+class BusThread:
+    """The thread `gossip-<name>` of one peer.
+
+    `sockets` are bound by the caller and belong to the thread from `start` on. `on_batch(changes, happenings)` is called
+    on the bus thread once per turn that has any, before anything of that turn is sent. `mailbox` takes the commands.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        node: Machine,
+        sockets: Sockets,
+        config: Config,
+        on_batch: OnBatch,
+        *,
+        rng: random.Random,
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._name = name
+        self._node = node
+        self._sockets = sockets
+        self._config = config
+        self._on_batch = on_batch
+        self._clock = clock
+        self._hush = Hush()
+        self._poller = zmq.Poller()
+        descriptors = Descriptors(config.links.descriptors_share)
+        self._links = Links(sockets, config.links, rng, self._hush, descriptors)
+        self._calls = Calls(sockets, self._poller, self._hush, descriptors)
+        self._probes = Probes(self._poller, config.detection.probe_timeout_s, self._hush, descriptors)
+        self.mailbox = Mailbox(name, config.limits.mailbox_max)
+        self._gate = threading.RLock()  # two threads may start and stop at once, and only one may close unused sockets
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._wish = _Wish.STAY
+        self._leave_by = math.inf
+        self._effects: list[Effect] = []
+        self._inputs: list[Input] = []
+        self._notices: list[Happened] = []
+        self._letters: list[Letter] = []
+        self._quiet_until = -math.inf
+        self._checked_at = math.inf
+        self._lag = _Worst()
+        self._acts: dict[type, Callable[[Any, float], object]] = {
+            Publish: self._publish,
+            Answer: self._answer,
+            Connect: lambda effect, now: self._links.connect(effect.endpoint, now),
+            Disconnect: lambda effect, now: self._links.disconnect(effect.endpoint, now),
+            Listen: lambda effect, now: self._sockets.listen(effect.topic),
+            Unlisten: lambda effect, now: self._sockets.unlisten(effect.topic),
+            Call: lambda effect, now: self._calls.send(effect.call, effect.endpoint, effect.frame, now),
+            HangUp: lambda effect, now: self._calls.hang_up(effect.call),
+            Probe: self._probe,
+            Bind: self._bind,
+        }
+        self._drains: dict[object, Callable[[float], None]] = {
+            sockets.publisher: self._drain_publisher,
+            sockets.subscriber: self._drain_subscriber,
+            sockets.contact: self._drain_contact,
+            sockets.monitor: self._drain_monitor,
+        }
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._thread is not None and not self._ended.is_set()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """A copy of all counters of sockets, links, calls and probes. Any thread."""
+        return self._hush.counters
+
+    @property
+    def links_up(self) -> int:
+        """How many links are up. Any thread; O(links)."""
+        return self._links.up
+
+    @property
+    def loop_lag_s(self) -> float:
+        """How late the latest tick was, at worst, within the last `LAG_WINDOW_S` to twice that. Any thread."""
+        return self._lag.value
+
+    def start(self) -> None:
+        """Hand everything to a new thread. Idempotent while it runs.
+
+        Raises `PeerClosed` after `stop`, `ConfigError` when gevent has replaced `threading`.
+        """
+        refuse_green_threads()
+        with self._gate:
+            if self._ended.is_set() or self._wish is not _Wish.STAY:
+                raise PeerClosed(f"peer {self._name!r} was closed and cannot start again. Make a new Peer")
+            if self._thread is None:
+                self._launch()
+
+    def stop(self, leave: bool = True, timeout: float = STOP_TIMEOUT_S) -> bool:
+        """End the loop, gracefully or as a crash would, and close everything. Whether that is done.
+
+        Idempotent; any thread; at most `timeout` seconds, after most of which a leave is cut short. On the bus thread
+        itself it only asks, and the loop ends after this turn.
+        """
+        with self._gate:
+            self._want(_Wish.LEAVE if leave else _Wish.VANISH)
+            if self._thread is None and not self._ended.is_set():
+                self._shut()
+        thread = self._thread
+        if thread is None or self._ended.is_set():
+            return True
+        self.mailbox.wake()
+        if thread is threading.current_thread():
+            return False
+        if not self._ended.wait(max(timeout - STOP_RESERVE_S, 0.0)):
+            self._want(_Wish.VANISH)
+            self.mailbox.wake()
+            self._ended.wait(min(STOP_RESERVE_S, timeout))
+        if self._ended.is_set():
+            thread.join(JOIN_S)
+        return self._ended.is_set()
+
+    def abandon(self) -> None:
+        """In a forked child: forget all without touching ZeroMQ, whose threads, and whose connections, are the parent's."""
+        self.mailbox.abandon()
+        _abandoned.append((self._sockets, self._links, self._calls, self._probes, self._poller))
+        # the old ones may be held by a thread that does not exist here
+        self._gate, self._ended = threading.RLock(), threading.Event()
+        self._ended.set()
+
+    def _launch(self) -> None:
+        # Set before it runs: a signal handler that stops the peer meanwhile must not take the sockets for unused.
+        self._thread = threading.Thread(target=self._run, name=f"gossip-{self._name}", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            raise
+
+    # The loop ---------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self.mailbox.adopt()
+        self._watch()
+        now = self._checked_at = self._clock()
+        try:
+            self._take(self._node.start, now)
+            self._carry_out(now)
+            while not self._finished():
+                if not self._guard(self._turn):
+                    time.sleep(FAULT_PAUSE_S)
+        except zmq.ZMQError as error:
+            self._hush.tell("bus_ended", self._clock(), f"the bus of peer {self._name!r} ended: {error.strerror}", error=error)
+        finally:
+            self._shut()
+
+    def _watch(self) -> None:
+        for socket in self._drains:
+            self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self.mailbox.fileno(), zmq.POLLIN)
+
+    def _turn(self) -> bool:
+        ready = self._poller.poll(self._patience_ms())
+        now = self._clock()
+        self._drain(ready, now)
+        self._run_commands(now)
+        self._tick()
+        self._carry_out(now)
+        return True
+
+    def _patience_ms(self) -> int:
+        if self._inputs or self._notices or len(self.mailbox):
+            return 0
+        now = self._clock()
+        until = min(self._deadline(now), self._links.next_deadline(), self._probes.next_deadline())
+        longest = WAIT_MAX_S if self._leave_by == math.inf else LEAVE_WAIT_S
+        return math.ceil(1000 * min(max(until - now, 0.0), longest))
+
+    def _deadline(self, now: float) -> float:
+        deadline = self._guard(self._node.next_deadline)
+        return now + FAULT_PAUSE_S if deadline is None else max(deadline, self._quiet_until)
+
+    def _drain(self, ready: list[tuple[Any, int]], now: float) -> None:
+        inputs, self._inputs = self._inputs, []
+        for event in inputs:
+            self._feed(event, now)
+        for source, _ in ready:
+            drain = self._drains.get(source)
+            if drain is not None:
+                drain(now)
+            else:
+                self._feed_all(self._calls.receive(source), now)
+                self._feed_all(self._probes.finish(source), now)
+        self._feed_all(self._probes.tick(now), now)
+
+    def _drain_publisher(self, now: float) -> None:
+        for frame in whole_frames(self._sockets.publisher, SUBSCRIPTIONS_PER_TURN):
+            if frame is None or frame[:1] not in (b"\x00", b"\x01"):
+                self._hush.tell("subscriptions_malformed", now, "a stranger sent the publisher what is no subscription")
+            else:
+                self._feed(Subscribed(frame[1:]) if frame[0] else Unsubscribed(frame[1:]), now)
+
+    def _drain_subscriber(self, now: float) -> None:
+        feed = self._feed
+        for frame in whole_frames(self._sockets.subscriber, HEARD_PER_TURN):
+            if frame is None:
+                self._hush.tell("frames_multipart", now, "a stranger published a message of several parts")
+            else:
+                feed(Heard(frame), now)
+
+    def _drain_contact(self, now: float) -> None:
+        for asked in routed_frames(self._sockets.contact, ASKED_PER_TURN):
+            if asked is None:
+                self._hush.tell("asks_malformed", now, "a stranger asked in a message that is not of one part")
+            else:
+                self._feed(Asked(*asked), now)
+
+    def _drain_monitor(self, now: float) -> None:
+        # A publisher that says goodbye and closes may be seen to close first; cutting its link would drop the goodbye.
+        self._drain_subscriber(now)
+        self._feed_all(self._links.on_monitor(now), now)
+
+    def _run_commands(self, now: float) -> None:
+        self._letters = self.mailbox.collect()
+        for letter in self._letters:
+            self._effects += letter.open(now)
+            if letter.error is not None and not letter.awaited:
+                self._fault(letter.error)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        if self._wish is not _Wish.STAY and self._leave_by == math.inf:
+            self._leave_by = now + self._config.overlay.leave_linger_s + LEAVE_SLACK_S
+            self._take(self._node.leave, now)
+        deadline = self._deadline(now)
+        if now >= deadline:
+            # a deadline may lie anywhere in the past; late is only what passed since the last look at it
+            self._lag.note(now - max(deadline, self._checked_at), now)
+            self._take(self._node.tick, now)
+        self._checked_at = now
+
+    def _finished(self) -> bool:
+        if self._wish is _Wish.VANISH:
+            return True
+        return self._leave_by < math.inf and (self._clock() >= self._leave_by or bool(self._guard(self._has_left)))
+
+    def _has_left(self) -> bool:
+        return self._node.left
+
+    # From inputs to effects -------------------------------------------------------------------------------------------
+
+    def _feed(self, event: Input, now: float) -> None:
+        effects = self._guard(self._node.handle, event, now)
+        if effects:
+            self._effects += effects
+
+    def _feed_all(self, events: list[Any], now: float) -> None:
+        for event in events:
+            self._feed(event, now)
+
+    def _take(self, ask: Callable[[float], list[Effect]], now: float) -> None:
+        effects = self._guard(ask, now)
+        if effects is None:
+            self._quiet_until = now + FAULT_PAUSE_S
+        else:
+            self._effects += effects
+
+    def _guard(self, do: Callable[..., T], *arguments: object) -> T | None:
+        try:
+            return do(*arguments)
+        except Exception as error:  # noqa: BLE001 - the one place that keeps the loop alive
+            self._fault(error)
+            return None
+
+    def _fault(self, error: Exception) -> None:
+        if isinstance(error, zmq.ZMQError) and error.errno in FATAL:
+            raise error
+        what = traceback.format_exception_only(error)[-1].strip()  # unlike repr, never raises
+        text = f"peer {self._name!r} met a fault of its own and goes on: {what}"
+        if self._hush.tell("faults", self._clock(), text, error=error):
+            self._notices.append(_notice(self._name, text))
+
+    # From effects to the world ----------------------------------------------------------------------------------------
+
+    def _carry_out(self, now: float) -> None:
+        effects, self._effects = self._effects, []
+        happenings, self._notices = self._notices, []
+        changes: list[Changed] = []
+        actions: list[Effect] = []
+        for effect in effects:
+            kind = type(effect)
+            if kind is Changed:
+                changes.append(effect)  # type: ignore[arg-type]
+            elif kind is Happened:
+                happenings.append(effect)  # type: ignore[arg-type]
+            else:
+                actions.append(effect)
+        if changes or happenings:
+            self._guard(self._on_batch, changes, happenings)
+        for action in actions:
+            self._guard(self._act, action, now)
+        self._guard(self._redial, now)
+        self._settle()
+
+    def _act(self, effect: Effect, now: float) -> None:
+        self._acts[type(effect)](effect, now)
+
+    def _redial(self, now: float) -> None:
+        notice = self._links.tick(now)
+        if notice is not None:
+            self._notices.append(_notice(self._name, notice))
+
+    def _settle(self) -> None:
+        letters, self._letters = self._letters, []
+        for letter in letters:
+            letter.settle()
+
+    def _publish(self, effect: Publish, now: float) -> None:
+        self._sockets.publisher.send(effect.frame, zmq.NOBLOCK)
+
+    def _answer(self, effect: Answer, now: float) -> None:
+        contact = self._sockets.contact
+        try:
+            contact.send(effect.token, zmq.SNDMORE | zmq.NOBLOCK)
+            contact.send(effect.frame, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in FATAL:
+                raise
+            self._hush.count("answers_dropped")  # the asker is gone, or does not read
+
+    def _probe(self, effect: Probe, now: float) -> None:
+        answer: Probed | None = self._probes.start(effect.endpoint, now)
+        if answer is not None:
+            self._inputs.append(answer)
+
+    def _bind(self, effect: Bind, now: float) -> None:
+        self._inputs.append(Bound(effect.endpoint, self._sockets.bind_extra(effect.endpoint)))
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def _want(self, wish: _Wish) -> None:
+        if wish.value > self._wish.value:
+            self._wish = wish
+
+    def _shut(self) -> None:
+        try:
+            self.mailbox.close()
+            for letter in self._letters:
+                letter.refuse(PeerClosed(f"peer {self._name!r} was closed before it did this. Nothing was changed"))
+            self._probes.close()
+        finally:
+            self._sockets.close()
+            self._ended.set()
+
+
+def refuse_green_threads() -> None:
+    """Raise `ConfigError` where gevent has replaced `threading`: the bus would be a greenlet and starve, or block all others."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        raise ConfigError(
+            "gevent has replaced `threading`, and this library needs a native thread; that is not supported yet. "
+            "Call gevent.monkey.patch_all(thread=False), or run the peer in a process of its own. Nothing was started."
+        )
+
+
+class _Worst:
+    """The greatest value noted in the current window and the one before it."""
+
+    __slots__ = ("_before", "_ends", "_now")
+
+    def __init__(self) -> None:
+        self._before = self._now = 0.0
+        self._ends = -math.inf
+
+    @property
+    def value(self) -> float:
+        return max(self._before, self._now)
+
+    def note(self, value: float, at: float) -> None:
+        if at >= self._ends:
+            stale = at >= self._ends + LAG_WINDOW_S
+            self._before, self._now, self._ends = 0.0 if stale else self._now, 0.0, at + LAG_WINDOW_S
+        self._now = max(self._now, value)
+
+
+def _notice(subject: str, text: str) -> Happened:
+    return Happened(EventKind.NOTICE, subject, None, None, text)
