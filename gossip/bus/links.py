@@ -177,11 +177,14 @@ class Links:
 
     def _broke(self, link: Link, event: zmq.Event, now: float) -> bool:
         was_up = link.state is LinkState.UP
-        self._hush.count("links_broken" if was_up else "dials_failed")
-        if event is zmq.Event.HANDSHAKE_FAILED_AUTH:
+        if was_up:
+            self._hush.count("links_broken")
+        elif event is zmq.Event.CLOSED:
+            self._hush.count("dials_unanswered")
+        elif event is zmq.Event.HANDSHAKE_FAILED_AUTH:
             self._hush.tell("auth_failed", now, f"{link.endpoint} refused us: it uses another secret. Compare the secrets")
-        elif event in (zmq.Event.HANDSHAKE_FAILED_PROTOCOL, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL):
-            self._hush.tell("handshakes_failed", now, f"what answers at {link.endpoint} is no peer of ours")
+        else:  # a socket of another kind is told as a mere DISCONNECTED
+            self._hush.tell("handshakes_failed", now, f"{link.endpoint} took the connection but is no peer, or just ended")
         self._retry(link, now)
         return was_up
 

@@ -7,6 +7,7 @@ connection is reset at once, so it leaves neither TIME_WAIT here nor a byte at t
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import struct
 from dataclasses import dataclass
@@ -49,11 +50,12 @@ class Probes:
             self._hush.count("probes_refused")
             return Probed(endpoint, ProbeOutcome.UNKNOWN)
         try:
-            probe = _Open(endpoint, _dialler(endpoint), now + self._timeout_s)
+            host, port = _target(endpoint)
+            probe = _Open(endpoint, _dialler(host), now + self._timeout_s)
         except (OSError, ValueError):
             self._hush.count("probes_undiallable")
             return Probed(endpoint, ProbeOutcome.UNKNOWN)
-        return self._begin(probe)
+        return self._begin(probe, host, port)
 
     def finish(self, source: object) -> list[Probed]:
         """The answer of the probe whose descriptor the poller named, if it is (still) one of ours."""
@@ -73,14 +75,13 @@ class Probes:
         for probe in list(self._open.values()):
             self._end(probe, errno.ECANCELED)
 
-    def _begin(self, probe: _Open) -> Probed | None:
+    def _begin(self, probe: _Open, host: str, port: int) -> Probed | None:
         fileno = probe.socket.fileno()
         self._open[fileno] = probe
         self._poller.register(fileno, zmq.POLLOUT | zmq.POLLERR)
-        host, _, port = probe.endpoint.rpartition(":")
         try:
-            answer = probe.socket.connect_ex((host.strip("[]"), int(port)))
-        except (OSError, OverflowError):
+            answer = probe.socket.connect_ex((host, port))
+        except OSError:
             answer = errno.EINVAL
         return None if answer in (errno.EINPROGRESS, errno.EINTR) else self._end(probe, answer)
 
@@ -93,9 +94,17 @@ class Probes:
         return Probed(probe.endpoint, outcome)
 
 
-def _dialler(endpoint: str) -> socket.socket:
-    family = socket.AF_INET6 if endpoint.startswith("[") else socket.AF_INET
-    dialler = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def _target(endpoint: str) -> tuple[str, int]:
+    # Anything but an address would be resolved by name, and the bus would wait for that.
+    host, _, port = endpoint.rpartition(":")
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError(f"{port} is no port")
+    return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
+
+
+def _dialler(host: str) -> socket.socket:
+    dialler = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    dialler.setblocking(False)
     dialler.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     return dialler
 

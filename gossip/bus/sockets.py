@@ -189,6 +189,8 @@ def _drop_rest(socket: zmq.SyncSocket) -> None:
 def _bind(socket: zmq.SyncSocket, role: str, host: str, port: int) -> int:
     address = join_address(host, port)
     try:
+        if not 0 <= port < 1 << 16:
+            raise zmq.ZMQError(errno.EINVAL)  # libzmq would bind another port, and not say so
         socket.setsockopt(zmq.IPV6, int(":" in host))
         socket.bind(f"tcp://{address}")
     except zmq.ZMQError as error:

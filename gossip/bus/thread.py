@@ -337,7 +337,7 @@ class BusThread:
 
     def _tick(self) -> None:
         now = self._clock()
-        if self._wish is not _Wish.STAY and self._leave_by == math.inf:
+        if self._wish is _Wish.LEAVE and self._leave_by == math.inf:
             self._leave_by = now + self._config.overlay.leave_linger_s + LEAVE_SLACK_S
             self._take(self._node.leave, now)
         deadline = self._deadline(now)

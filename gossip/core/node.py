@@ -497,7 +497,8 @@ class Node:
         """Aim at the links that follow from the members now; watch whom I am to watch."""
         local, config = self.local, self.local.config.overlay
         local.links_dirty = False
-        self._next_relink = now + config.relink_interval_s
+        if not local.alone:  # the first links of a newcomer need not wait
+            self._next_relink = now + config.relink_interval_s
         by_hash = local.table.by_hash
         near_only = self._is_newcomer(now)
         wanted = {hash: by_hash[hash].publisher for hash in local.overlay.links(near_only=near_only)}

@@ -135,6 +135,20 @@ def test_many_changes_and_few_give_the_same_order(size: int) -> None:
     assert len(at_once.views["web"].up) == size
 
 
+def test_a_batch_may_add_replace_and_remove_anywhere_in_a_large_service() -> None:
+    table = {f"i{n:04}": instance(f"i{n:04}") for n in range(0, 2000, 2)}
+    catalogue = Catalogue()
+    catalogue.apply(added(*table.values()))
+    batch = []
+    for n in (0, 1, 2, 3, 500, 501, 502, 1001, 1500, 1502, 1997, 1998, 1999):
+        before = table.pop(f"i{n:04}", None)
+        if n % 4 or before is None:
+            table[f"i{n:04}"] = instance(f"i{n:04}", weight=2)
+        batch.append(Changed(before, table.get(f"i{n:04}"), "test"))
+    catalogue.apply(batch)
+    assert catalogue.views["web"].up == tuple(sorted(table.values(), key=lambda one: one.id))
+
+
 def test_sub_views_filter_by_all_labels_and_zone() -> None:
     new = Labels(version="2", tier="gold")
     catalogue = Catalogue()
@@ -191,9 +205,13 @@ def test_a_schedule_of_too_many_slots_is_scaled_down_and_forgets_nobody() -> Non
 def test_the_rotation_goes_on_where_it_was_after_a_change() -> None:
     catalogue = Catalogue()
     catalogue.apply(added(instance("a")))
-    turn = catalogue.views["web"].turn
+    before, wanted = catalogue.views["web"], checked_filter(None, "")
+    turn = before.filtered(wanted).turn
     catalogue.apply(added(instance("b")))
-    assert catalogue.views["web"].turn is turn
+    after = catalogue.views["web"]
+    assert after.turn is before.turn
+    assert after.filtered(wanted).turn is turn
+    assert turn is not after.turn
 
 
 def test_a_ring_is_made_once_per_view_and_feeds_the_next() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections import Counter
 
 import pytest
 
 from gossip.catalogue.catalogue import ForkedCatalogue
-from gossip.catalogue.reads import NAMES_COMPARED_MAX, Lookups, Reads
+from gossip.catalogue.reads import NAMES_COMPARED_MAX, TEXT_SHOWN_MAX, Lookups, Reads
 from gossip.catalogue.static import StaticPeer
 from gossip.catalogue.view import RANDOM
 from gossip.errors import ConfigError, NoInstances, PeerForked
@@ -178,11 +179,14 @@ def test_an_unknown_service_is_answered_with_the_nearest_known(peer: StaticPeer,
     assert isinstance(caught.value, LookupError)
 
 
-def test_an_unknown_service_is_answered_at_any_size_and_length() -> None:
+def test_an_unknown_service_is_answered_at_any_size_and_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(difflib, "get_close_matches", lambda word, names, _: compared.append((len(word), len(names))))
     peer = StaticPeer({f"service-{n}": ["h:1"] for n in range(2 * NAMES_COMPARED_MAX)})
     with pytest.raises(NoInstances) as caught:
         peer.pick("x" * 10**6)
     assert len(str(caught.value)) < 500
+    assert compared == [(TEXT_SHOWN_MAX, NAMES_COMPARED_MAX)]
     with pytest.raises(NoInstances, match="Nothing is known yet"):
         StaticPeer().pick("web")
 

@@ -61,7 +61,7 @@ def test_a_key_on_a_point_belongs_to_the_next_as_in_uhashring(monkeypatch: pytes
     for place in ring._points[::37]:
         monkeypatch.setattr(ring_module, "position", lambda _, place=place: place)
         other.runtime._hash_fn = ring_module.position
-        assert ring.locate("key").id == other.get_node("key")
+        assert ring.locate("key").id == other.get_node("key") == ring.preference_list("key", 1)[0].id
 
 
 def test_a_preference_list_is_that_of_uhashring() -> None:
@@ -111,6 +111,18 @@ def test_instances_that_share_points_are_placed_as_by_uhashring_whatever_came_be
         now[-1] = Instance("cache", now[-1].id, "h", 80, weight=weight)
         ring, other = Ring.of(now, ring), theirs(now)
         assert [ring.locate(key).id for key in KEYS] == [other.get_node(key) for key in KEYS]
+
+
+@pytest.mark.parametrize("newcomer", ["a:80", "z:80"])
+def test_a_newcomer_that_shares_a_point_is_placed_as_by_uhashring(monkeypatch: pytest.MonkeyPatch, newcomer: str) -> None:
+    shared = position("host-05:80-7")
+    monkeypatch.setattr(ring_module, "position", lambda key: shared if key == f"{newcomer}-3" else position(key))
+    before = instances(20)
+    after = sorted([*before, Instance("cache", newcomer, "h", 80)], key=lambda one: one.id)
+    there, back = Ring.of(after, Ring.of(before)), Ring.of(before, Ring.of(after))
+    monkeypatch.setattr(ring_module, "position", lambda _: shared - 1)
+    assert there.locate("key").id == max(newcomer, "host-05:80")
+    assert back.locate("key").id == "host-05:80"
 
 
 def test_a_ring_is_small() -> None:

@@ -30,6 +30,10 @@ steps = st.tuples(records, st.booleans())  # a record to put, or to remove
 batches = st.lists(st.lists(steps, max_size=60), max_size=8)
 
 
+# Among so many a small batch is spliced in, a large one sorted in.
+CROWD = [(Instance("web", f"i{n}", "h", 80, weight=n % 3 + 1), True) for n in range(100)]
+
+
 def played(catalogue: Catalogue, table: dict[Key, Instance], batch: list[tuple[Instance, bool]]) -> None:
     changes = []
     for record, put in batch:
@@ -53,10 +57,10 @@ def content(catalogue: Catalogue) -> dict[tuple[str, str], tuple[object, ...]]:
     return {name: (view.instances, view.up, view.schedule(), view._weights) for name, view in views.items()}
 
 
-@given(batches)
-def test_step_by_step_equals_at_once(batches: list[list[tuple[Instance, bool]]]) -> None:
+@given(st.booleans(), batches)
+def test_step_by_step_equals_at_once(crowded: bool, batches: list[list[tuple[Instance, bool]]]) -> None:
     catalogue, table = Catalogue(), {}
-    for batch in batches:
+    for batch in [CROWD, *batches] if crowded else batches:
         played(catalogue, table, batch)
         assert content(catalogue) == content(rebuilt(table))
 

@@ -1,0 +1,194 @@
+"""What happened, for people and programs: a bounded history, and watches that follow it.
+
+Invariant: events are numbered 1, 2, 3 … by one writer, the bus thread; a watch sees every event since its start in
+order, or one `RESYNC` in place of those it was too slow for. Nothing here makes the writer wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
+
+from ..config import Limits
+from ..core.effects import Changed, Happened
+from ..errors import PeerClosed
+from ..model import Event, EventKind, Instance, Member
+
+WHY_MAX = 64  # events told about one name
+SUBJECTS_MAX = 8192  # members whose events are kept apart from the common history
+
+
+class Watch:
+    """Events as they happen: iterate, or `get(timeout)`. Ends when the peer closes, or by `close()`; a context manager.
+
+    A reader that falls more than `limits.watch_queue_max` events behind gets one event of kind `RESYNC` instead of what
+    it missed, and should look everything up again.
+    """
+
+    def __init__(self, service: str | None, queue_max: int, forget: Callable[[Watch], None]) -> None:
+        self._service = service
+        self._queue_max = queue_max
+        self._forget = forget
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._ended = False
+
+    def offer(self, event: Event) -> None:
+        """For the writer: never blocks."""
+        if self._service is not None and event.service is not None and event.service != self._service:
+            return
+        if self._service is not None and event.service is None and event.kind is not EventKind.RESYNC:
+            return
+        if self._queue.qsize() >= self._queue_max:
+            self._overflow(event)
+        else:
+            self._queue.put(event)
+
+    def _overflow(self, event: Event) -> None:
+        try:
+            while True:
+                self._queue.get_nowait()
+        except Empty:
+            pass
+        reason = f"the reader fell {self._queue_max} events behind; look everything up again"
+        self._queue.put(Event(event.seq, event.at, EventKind.RESYNC, self._service, None, None, reason))
+
+    def end(self) -> None:
+        """For the writer: no more events come."""
+        self._queue.put(None)
+
+    def get(self, timeout: float | None = None) -> Event:
+        """The next event. Raises `TimeoutError` after `timeout` seconds, `PeerClosed` when the watch has ended."""
+        if self._ended:
+            raise PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
+        try:
+            event = self._queue.get(timeout=timeout)
+        except Empty:
+            raise TimeoutError(f"no event within {timeout} s") from None
+        if event is None:
+            self._ended = True
+            self._queue.put(None)  # other threads may wait on the same watch
+            raise PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
+        return event
+
+    def close(self) -> None:
+        """Stop watching. Idempotent; a waiting reader ends."""
+        self._forget(self)
+        self.end()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        try:
+            return self.get()
+        except PeerClosed:
+            raise StopIteration from None
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class EventLog:
+    """The history of one peer and its watches. Written by one thread, read by any."""
+
+    def __init__(self, limits: Limits, wall: Callable[[], float] = time.time) -> None:
+        self._limits = limits
+        self._wall = wall
+        self._seq = 0
+        self._history: deque[Event] = deque(maxlen=limits.history_max)
+        self._of_member: OrderedDict[str, deque[Event]] = OrderedDict()
+        self._watches: tuple[Watch, ...] = ()
+
+    def record(self, changes: Iterable[Changed], happenings: Iterable[Happened]) -> list[Event]:
+        """Number what happened, remember it, and offer it to the watches. For the writer; O(events × watches)."""
+        at = self._wall()
+        events = [self._of_change(change, at) for change in changes]
+        for happening in happenings:
+            event = self._event(happening.kind, at, None, happening.before, happening.after, happening.reason)
+            self._remember(happening.subject, event)
+            events.append(event)
+        self._history.extend(events)
+        for watch in self._watches:
+            for event in events:
+                watch.offer(event)
+        return events
+
+    def _of_change(self, change: Changed, at: float) -> Event:
+        before, after = change.before, change.after
+        kind = EventKind.ADDED if before is None else EventKind.REMOVED if after is None else EventKind.CHANGED
+        known = after or before
+        return self._event(kind, at, known.service if known else None, before, after, change.reason)
+
+    def _event(
+        self,
+        kind: EventKind,
+        at: float,
+        service: str | None,
+        before: Instance | Member | None,
+        after: Instance | Member | None,
+        reason: str,
+    ) -> Event:
+        self._seq += 1
+        return Event(self._seq, at, kind, service, before, after, reason)
+
+    def _remember(self, subject: str, event: Event) -> None:
+        log = self._of_member.get(subject)
+        if log is None:
+            log = self._of_member[subject] = deque(maxlen=WHY_MAX)
+            if len(self._of_member) > SUBJECTS_MAX:
+                self._of_member.popitem(last=False)
+        log.append(event)
+
+    def watch(self, service: str | None, initial: Iterable[Instance], since: int | None) -> Watch:
+        """A new watch. `initial` instances come first as ADDED; `since`: the events after that number, or a RESYNC.
+
+        For the writer's thread, or before there is one.
+        """
+        watch = Watch(service, self._limits.watch_queue_max, self.forget)
+        if since is not None:
+            self._replay(watch, since)
+        at = self._wall()
+        for instance in initial:
+            watch.offer(Event(self._seq, at, EventKind.ADDED, instance.service, None, instance, "known when the watch began"))
+        self._watches = (*self._watches, watch)
+        return watch
+
+    def _replay(self, watch: Watch, since: int) -> None:
+        oldest = self._history[0].seq if self._history else self._seq + 1
+        if not oldest - 1 <= since <= self._seq:
+            reason = f"event {since} is not in the history of this peer; look everything up again"
+            watch.offer(Event(self._seq, self._wall(), EventKind.RESYNC, None, None, None, reason))
+            return
+        for event in self._history:
+            if event.seq > since:
+                watch.offer(event)
+
+    def forget(self, watch: Watch) -> None:
+        """A watch was closed. Any thread."""
+        self._watches = tuple(other for other in self._watches if other is not watch)
+
+    def end(self) -> None:
+        """The peer closed: all watches end."""
+        for watch in self._watches:
+            watch.end()
+        self._watches = ()
+
+    def why(self, names: set[str]) -> tuple[Event, ...]:
+        """The last events about members or instances of these names, oldest first. O(history)."""
+        found = {event.seq: event for name in names for event in tuple(self._of_member.get(name, ()))}
+        for event in tuple(self._history):
+            if event.seq not in found and _about(event, names):
+                found[event.seq] = event
+        return tuple(found[seq] for seq in sorted(found))[-WHY_MAX:]
+
+
+def _about(event: Event, names: set[str]) -> bool:
+    known = event.after or event.before
+    if isinstance(known, Instance):
+        return known.id in names or known.service in names or known.address in names or f"{known.service}/{known.id}" in names
+    return known is not None and (known.id in names or known.name in names)

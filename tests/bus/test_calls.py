@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from gossip.bus import calls as module
+from gossip.bus.calls import Calls
+from gossip.bus.hush import Hush
+from gossip.bus.sockets import Descriptors, Sockets
+from gossip.core.effects import Answered
+
+Until = Callable[..., Any]
+
+
+class Desk:
+    """Calls, the poller they register with, and what they got."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self.hush, self.poller = Hush(), zmq.Poller()
+        self.calls = Calls(sockets, self.poller, self.hush, Descriptors(0.8))
+        self.got: list[Answered] = []
+
+    def send(self, call: int, endpoint: str, frame: bytes) -> None:
+        self.calls.send(call, endpoint, frame, 0.0)
+
+    def turn(self) -> list[Answered]:
+        for source, _ in self.poller.poll(0):
+            self.got += self.calls.receive(source)
+        return self.got
+
+
+@pytest.fixture
+def desk(sockets: Sockets) -> Desk:
+    return Desk(sockets)
+
+
+@pytest.fixture
+def contact(context: zmq.Context[Any]) -> Iterator[tuple[zmq.Socket[bytes], str]]:
+    router = context.socket(zmq.ROUTER)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    yield router, f"127.0.0.1:{port}"
+    router.close(linger=0)
+
+
+def test_frames_of_one_call_share_a_connection_and_answers_bear_its_number(desk: Desk, contact: Any, until: Until) -> None:
+    router, endpoint = contact
+    desk.send(7, endpoint, b"one")
+    desk.send(7, endpoint, b"two")
+    desk.send(8, endpoint, b"three")
+    askers = {}
+    for _ in range(3):
+        assert router.poll(5000)
+        token, frame = router.recv_multipart()
+        askers[frame] = token
+        router.send_multipart([token, b"answer to " + frame])
+    assert askers[b"one"] == askers[b"two"] != askers[b"three"]
+    until(lambda: len(desk.turn()) == 3)
+    assert sorted(desk.got, key=lambda answer: answer.frame) == [
+        Answered(7, b"answer to one"),
+        Answered(8, b"answer to three"),
+        Answered(7, b"answer to two"),
+    ]
+    assert len(desk.calls) == 2
+
+
+def test_after_hanging_up_nothing_is_heard_and_the_number_is_free(desk: Desk, contact: Any, until: Until) -> None:
+    router, endpoint = contact
+    desk.send(7, endpoint, b"one")
+    token, _ = router.recv_multipart()
+    router.send_multipart([token, b"late"])
+    [(source, _)] = until(lambda: desk.poller.poll(0))
+    desk.calls.hang_up(7)
+    desk.calls.hang_up(7)
+    assert desk.calls.receive(source) == []
+    assert desk.calls.receive(42) == []
+    assert len(desk.calls) == 0
+    desk.send(7, endpoint, b"anew")
+    assert router.recv_multipart()[1] == b"anew"
+
+
+def test_a_refused_call_is_silent_and_is_not_tried_again(desk: Desk, unused_port: int, context: zmq.Context[Any]) -> None:
+    desk.send(1, f"127.0.0.1:{unused_port}", b"hello?")
+    assert not desk.poller.poll(100)
+    router = context.socket(zmq.ROUTER)
+    router.bind(f"tcp://127.0.0.1:{unused_port}")
+    assert not router.poll(1000), "one call is one try"
+    desk.send(1, f"127.0.0.1:{unused_port}", b"still there?")
+    desk.calls.hang_up(1)
+
+
+def test_answers_of_several_parts_are_dropped_and_counted(desk: Desk, contact: Any, until: Until) -> None:
+    router, endpoint = contact
+    desk.send(7, endpoint, b"one")
+    token, _ = router.recv_multipart()
+    router.send_multipart([token, b"a", b"b"])
+    router.send_multipart([token, b"honest"])
+    until(desk.turn)
+    assert desk.got == [Answered(7, b"honest")]
+    assert desk.hush.counters["calls_multipart"] == 1
+
+
+def test_calls_beyond_the_bound_are_dropped_and_counted(
+    desk: Desk, contact: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CALLS_OPEN_MAX", 3)
+    _, endpoint = contact
+    for call in range(5):
+        desk.send(call, endpoint, b"x")
+    assert len(desk.calls) == 3
+    assert desk.hush.counters["calls_refused"] == 2
+    desk.calls.hang_up(0)
+    desk.send(5, endpoint, b"x")
+    assert len(desk.calls) == 3
+
+
+def test_a_full_queue_drops_instead_of_blocking(desk: Desk, unused_port: int) -> None:
+    for _ in range(2500):
+        desk.send(1, f"127.0.0.1:{unused_port}", b"x")
+    assert desk.hush.counters["calls_unsent"] >= 1
+
+
+def test_an_impossible_endpoint_is_counted(desk: Desk) -> None:
+    desk.send(1, "not an endpoint", b"x")
+    assert desk.hush.counters["calls_undiallable"] == 1
+    assert len(desk.calls) == 0
