@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, parse_seeds, resolve
+from .bus.resolver import Resolver
 from .bus.sockets import Sockets
 from .bus.thread import BusThread
 from .catalogue.balance import Balance
@@ -100,6 +101,7 @@ class Peer(Reads):
         self._events = EventLog(self._config.limits)
         self._node: Node | None = None
         self._bus: BusThread | None = None
+        self._resolver: Resolver | None = None
         self._waiters: list[threading.Event] = []
         self._started_at = 0.0
         self._last_status: Status | None = None
@@ -138,7 +140,8 @@ class Peer(Reads):
     def start(self) -> Peer:
         """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
 
-        Raises `ConfigError` if an address cannot be bound or resolved, `PeerClosed` after `close`.
+        Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
+        by a thread of their own; those of `bind` and `advertise` here.
         """
         with self._life:
             self._refuse_fork()
@@ -149,7 +152,8 @@ class Peer(Reads):
         return self
 
     def _launch(self) -> None:
-        seeds = tuple(join_address(_resolved("seeds", seed.host), seed.port) for seed in self._seeds)
+        names = any(seed.is_name for seed in self._seeds)
+        seeds = None if names else tuple(join_address(seed.host, seed.port) for seed in self._seeds)
         sockets = Sockets.open(self._config.links)
         try:
             host, contact_port, publisher_port = self._bind_sockets(sockets)
@@ -180,6 +184,12 @@ class Peer(Reads):
             raise
         self._bus = bus
         _remember_for_forks(self)
+        if names:
+            self._resolver = Resolver(self._name, self._seeds, alone=lambda: node.local.alone, found=self._seeds_found)
+            self._resolver.start()
+
+    def _seeds_found(self, seeds: tuple[str, ...]) -> None:
+        self.run(lambda node, now: (node.set_seeds(seeds, now), None))
 
     def _bind_sockets(self, sockets: Sockets) -> tuple[str, int, int]:
         """Bind contact and publisher; returns the host and the two ports that others dial."""
@@ -213,6 +223,8 @@ class Peer(Reads):
                 return
             self._closed = True
             bus = self._bus
+        if self._resolver is not None:
+            self._resolver.stop()
         if bus is not None:
             self._last_status, self._last_members = self._status_now(), self.members()
             bus.stop(leave)
@@ -382,13 +394,14 @@ class Peer(Reads):
 
         Raises `TimeoutError` saying what was missing, `PeerClosed`.
         """
-        return self._wait(
+        found: tuple[Instance, ...] = self._wait(
             lambda: found if len(found := self.lookup(service)) >= n else None,
             timeout,
             lambda: f"{len(self.lookup(service))} of {n} instances of {service!r} are known here after {timeout} s. "
             f"{len(self.members())} members are known, this one included; check that the service runs and its peer has the "
             "same cluster and seeds",
         )
+        return found
 
     def wait_synced(self, timeout: float | None = None) -> None:
         """Wait until this peer holds what the others hold (or found nobody to ask). Raises `TimeoutError`, `PeerClosed`."""

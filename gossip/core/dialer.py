@@ -78,10 +78,13 @@ class Rendezvous:
 class Dialer:
     """Owns the seeds and the question whether this peer is synced."""
 
-    def __init__(self, local: Local, repair: Repair, *, seeds: Sequence[str], zero_configuration: bool) -> None:
+    def __init__(
+        self, local: Local, repair: Repair, *, seeds: Sequence[str] | None, zero_configuration: bool
+    ) -> None:
         self._local = local
         self._repair = repair
-        self._seeds = [seed for seed in seeds if seed != local.me.contact]
+        self._unresolved = seeds is None  # they are names whose addresses come later
+        self._seeds = [seed for seed in seeds or () if seed != local.me.contact]
         self._myself: set[str] = {local.me.contact}
         self.rendezvous = Rendezvous(local, self.dial) if zero_configuration else None
         self._started_at = 0.0
@@ -94,16 +97,27 @@ class Dialer:
         self._started_at = now
         if self.rendezvous is not None:
             self.rendezvous.tick(now)
-        elif not self._seeds:
-            self._become_synced()
+        else:
+            self._dial_all(now)
+        self._next_dial = now + self._pause(now)
+
+    def _dial_all(self, now: float) -> None:
         for seed in self._seeds[: self._local.config.repair.pulls_max]:
             self.dial(seed, now)
-        self._next_dial = now + self._pause(now)
+        if not self.expects_others:
+            self._become_synced()
+
+    def set_seeds(self, seeds: Sequence[str], now: float) -> None:
+        """The names of the seeds were resolved, to these addresses now."""
+        self._unresolved = False
+        self._seeds = [seed for seed in seeds if seed != self._local.me.contact]
+        if self._local.alone:
+            self._dial_all(now)
 
     @property
     def expects_others(self) -> bool:
         """Whether there are seeds that are not myself."""
-        return any(seed not in self._myself for seed in self._seeds)
+        return self._unresolved or any(seed not in self._myself for seed in self._seeds)
 
     def dial(self, endpoint: str, now: float) -> bool:
         """Start a conversation with whoever is there."""

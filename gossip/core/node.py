@@ -92,12 +92,15 @@ class _Ping:
 
 
 class Node:
-    """One peer's protocol. Single-threaded: its shell calls it from one thread."""
+    """One peer's protocol. Single-threaded: its shell calls it from one thread.
+
+    `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows).
+    """
 
     protocol = WIRE_VERSION
 
     def __init__(
-        self, identity: Identity, *, config: Config, chance: Chance, seeds: Sequence[str] = (), zero_configuration: bool = False
+        self, identity: Identity, *, config: Config, chance: Chance, seeds: Sequence[str] | None = (), zero_configuration: bool = False
     ) -> None:
         header = Header(
             identity.name,
@@ -288,6 +291,11 @@ class Node:
             origin = self.local.table.origins.get(id)
             if origin is not None and origin is not self.local.me:
                 self._detector.reported(origin, now)
+        return self._effects(now)
+
+    def set_seeds(self, seeds: Sequence[str], now: float) -> list[Effect]:
+        """The addresses of the seeds, if `seeds` was None at the start, or when they moved."""
+        self._dialer.set_seeds(seeds, now)
         return self._effects(now)
 
     def leave(self, now: float) -> list[Effect]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import socket
@@ -23,6 +24,7 @@ from gossip.bus.links import Links
 from gossip.bus.sockets import Descriptors, Sockets
 from gossip.bus.thread import BusThread
 from gossip.config import Config
+from gossip.config import Links as LinksConfig
 from gossip.core.effects import Changed, Effect, Happened, Input, LinkClosed
 from gossip.model import Instance
 
@@ -233,7 +235,7 @@ def sockets(config: Config) -> Iterator[Sockets]:
 
 @pytest.fixture
 def rig(config: Config) -> Iterator[Rig]:
-    made = Rig(config)
+    made = Rig(dataclasses.replace(config, links=LinksConfig(handshake_timeout_s=0.5)))
     yield made
     made.close()
 

@@ -102,9 +102,7 @@ def test_answers_of_several_parts_are_dropped_and_counted(desk: Desk, contact: A
     assert desk.hush.counters["calls_multipart"] == 1
 
 
-def test_calls_beyond_the_bound_are_dropped_and_counted(
-    desk: Desk, contact: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_beyond_the_bound_are_dropped_and_counted(desk: Desk, contact: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CALLS_OPEN_MAX", 3)
     _, endpoint = contact
     for call in range(5):

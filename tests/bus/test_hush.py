@@ -10,7 +10,9 @@ from gossip.bus.hush import HUSH_S, Hush
 def test_every_case_is_counted_and_one_a_minute_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     hush = Hush()
     with caplog.at_level(logging.WARNING, "gossip"):
-        spoken = [hush.tell("garbage", second, "a stranger sent garbage") for second in (0.0, 1.0, HUSH_S - 1, HUSH_S, HUSH_S + 1)]
+        spoken = [
+            hush.tell("garbage", second, "a stranger sent garbage") for second in (0.0, 1.0, HUSH_S - 1, HUSH_S, HUSH_S + 1)
+        ]
     assert spoken == [True, False, False, True, False]
     assert hush.counters == {"garbage": 5}
     assert [record.getMessage() for record in caplog.records] == [
