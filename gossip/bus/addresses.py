@@ -76,7 +76,9 @@ def parse_advertise(text: str) -> Endpoint:
 def parse_seeds(seeds: Iterable[str]) -> tuple[Endpoint, ...]:
     """Each `"host:port"`. Raises `ConfigError`."""
     if isinstance(seeds, (str, bytes)):
-        raise ConfigError(f"seeds={seeds!r} is one text, and its characters would be taken for seeds. Pass a list: seeds=[{seeds!r}]")
+        raise ConfigError(
+            f"seeds={seeds!r} is one text, and its characters would be taken for seeds. Pass a list: seeds=[{seeds!r}]"
+        )
     return tuple(dict.fromkeys(_parse_seed(seed) for seed in seeds))
 
 

@@ -56,9 +56,9 @@ class Letter:
         self._done.set()
 
     def refuse(self, error: Exception) -> None:
-        """Let the caller go on with this error, unless the command was run."""
-        if self.claim():
-            self.error = error
+        """Let the caller go on with this error; the command is not run any more."""
+        self.claim()
+        self.error = error
         self._done.set()
 
     def wait(self, timeout: float | None) -> bool:

@@ -454,7 +454,7 @@ class BusThread:
         try:
             self.mailbox.close()
             for letter in self._letters:
-                letter.refuse(PeerClosed(f"peer {self._name!r} was closed before it did this. Nothing was changed"))
+                letter.refuse(PeerClosed(f"the bus of peer {self._name!r} ended before this was carried out. Start a new Peer"))
             self._probes.close()
         finally:
             self._sockets.close()

@@ -170,13 +170,14 @@ class Bus:
         self.changes: list[Changed] = []
         self.happenings: list[Happened] = []
         self.on_batch: Callable[[list[Changed], list[Happened]], None] = self._keep
-        self.thread = BusThread(
-            "test", self.node, self.sockets, config, lambda *batch: self.on_batch(*batch), rng=random.Random(1)
-        )
+        self.thread = BusThread("test", self.node, self.sockets, config, self._batch, rng=random.Random(1))
 
     def call(self, *effects: Effect, result: Any = None) -> Any:
         """Have the bus thread carry out these effects; returns when it has."""
         return self.thread.mailbox.call(lambda now: (list(effects), result), PATIENCE_S)
+
+    def _batch(self, changes: list[Changed], happenings: list[Happened]) -> None:
+        self.on_batch(changes, happenings)
 
     def _keep(self, changes: list[Changed], happenings: list[Happened]) -> None:
         self.changes += changes

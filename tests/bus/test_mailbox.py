@@ -102,7 +102,7 @@ def test_a_full_mailbox_refuses_and_says_what_to_do(idle: Desk) -> None:
     for _ in range(100):
         idle.mailbox.post(lambda now: ([], None))
     for put in (idle.mailbox.post, lambda run: idle.mailbox.call(run, 1.0)):
-        with pytest.raises(GossipError, match="bus overloaded: 100 commands wait.*mailbox_max"):
+        with pytest.raises(GossipError, match=r"bus overloaded: 100 commands wait.*mailbox_max"):
             put(lambda now: ([], None))
     assert len(idle.mailbox) == 100
 

@@ -68,7 +68,7 @@ until(lambda: len(seen) >= 2)
     ids=["nothing", "sys.exit", "stop", "stop-one", "atexit", "busy", "collected", "other-thread"],
 )
 def test_an_interpreter_ends_quietly(python: Python, ending: str) -> None:
-    done = python(PRELUDE + ending + "\nprint('end')")
+    done = python(PRELUDE + "print('end')\n" + ending)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 

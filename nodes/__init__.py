@@ -1,0 +1,1 @@
+"""Runnable processes: a worker (one peer), a launcher (a cluster of them), a demonstration."""
