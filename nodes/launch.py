@@ -1,242 +1,41 @@
-"""A cluster of real processes on this machine: start them, watch over them, talk to them, and leave none behind.
+"""A cluster of real processes on this machine: start them, watch over them, show what they see, and leave none behind.
 
     python nodes/launch.py --peers 5 --service orders:3 --service payments:2 --route orders=/orders
 
-`Worker` is one process (see worker.py) as its starter sees it; `Launcher` owns any number of them. Invariant: a process
-lives no longer than its launcher. Each is ended by its own pid when the launcher is closed, and ends by itself when the
-pipe to its stdin breaks, which the kernel sees to even if the launcher is killed.
+Invariant: a process lives no longer than its `Launcher`. Each is ended by its own pid when the launcher is closed, and
+ends by itself when the pipe to its stdin breaks, which the kernel sees to even if the launcher is killed.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import os
 import queue
+import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PROGRAM = ROOT / "nodes" / "worker.py"
-ANSWER_S = 20.0  # generous: a deadline of the machinery, not of the registry
-START_S = 30.0
+if not __package__:  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nodes.process import Told, Worker, WorkerEnded, WorkerError, ask_all, signals_held, until
+
+__all__ = ["Launcher", "Told", "Worker", "WorkerEnded", "WorkerError", "ask_all", "describe", "interruptible", "until"]
+
 LEAVE_S = 5.0  # then SIGKILL
-POLL_S = 0.01
 SEEDS_TOLD = 3  # a newcomer is told so many of those that run
+AGREE_S = 30.0
+RESTART_PAUSE_S = 1.0
 PORT_FIRST = 8001  # of the instances that are registered; nothing listens there
-
-Told = dict[str, Any]
-T = TypeVar("T")
-
-
-class WorkerError(RuntimeError):
-    """A command was refused: `kind` is the name of the error at the worker."""
-
-    def __init__(self, worker: str, kind: str, message: str) -> None:
-        super().__init__(f"{worker}: {kind}: {message}")
-        self.kind = kind
-
-
-class WorkerEnded(WorkerError):
-    """The process ended before it answered."""
-
-
-class Worker:
-    """One peer process. Any thread may call; events are gathered as they come.
-
-    `prefix`: what the command line begins with, such as `nsenter` (it must exec, so that the pid stays ours).
-    `on_event(worker, told)` and `on_end(worker)` are called by the thread that reads from the process.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        prefix: Sequence[str] = (),
-        on_event: Callable[[Worker, Told], None] | None = None,
-        on_end: Callable[[Worker], None] | None = None,
-    ) -> None:
-        self.name = name
-        self.id = self.address = ""
-        self.started_t = 0.0  # monotonic, as all `_t`
-        self.events: list[Told] = []  # {"event": {...}, "t": monotonic}
-        self.expected_to_end = False
-        self._on_event = on_event
-        self._on_end = on_end
-        self._numbers = itertools.count(1)
-        self._answers: dict[int, Future[Any]] = {}
-        self._loaded = threading.Event()
-        self._ended = threading.Event()
-        self._input = threading.Lock()  # commands are written a line at a time
-        with signals_held():  # the process must be known here before a Ctrl-C can interrupt; threads keep the mask
-            self._process = subprocess.Popen(
-                [*prefix, sys.executable, str(PROGRAM), name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-            )
-            self.pid = self._process.pid
-            threading.Thread(target=self._listen, name=f"from-{name}", daemon=True).start()
-
-    def __repr__(self) -> str:
-        return f"<Worker {self.name}, pid {self.pid}, {self.ending if self.ended else 'running'}>"
-
-    # commands ---------------------------------------------------------------------------------------------------------
-
-    def start(self, timeout: float = START_S, **peer: Any) -> Worker:
-        """Start the peer with these arguments of `Peer`, and wait until it is bound."""
-        return self.started(self.ask("start", **{"name": self.name, **peer}), timeout)
-
-    def started(self, answer: Future[Any], timeout: float = START_S) -> Worker:
-        """Take the answer to `ask("start", ...)`."""
-        told = self._result(answer, "start", timeout)
-        self.id, self.address, self.started_t = told["id"], told["address"], told["t"]
-        return self
-
-    def ask(self, do: str, **arguments: Any) -> Future[Any]:
-        """Send a command and do not wait."""
-        number = next(self._numbers)
-        answer = self._answers[number] = Future()
-        try:
-            with self._input:
-                assert self._process.stdin is not None
-                self._process.stdin.write(json.dumps({"call": number, "do": do, **arguments}) + "\n")
-                self._process.stdin.flush()
-        except (OSError, ValueError):  # the pipe is broken, or closed by `end`
-            self._fail(number)
-        if self._ended.is_set():
-            self._fail(number)
-        return answer
-
-    def call(self, do: str, **arguments: Any) -> Any:
-        """Send a command and wait for its result. `timeout`, where a command takes one, is waited for in addition.
-
-        Raises `WorkerError` with what the peer raised, `WorkerEnded`, `TimeoutError`.
-        """
-        return self._result(self.ask(do, **arguments), do, ANSWER_S + (arguments.get("timeout") or 0.0))
-
-    def wait_loaded(self, timeout: float = START_S) -> None:
-        """Wait until the process has imported everything and reads commands."""
-        if not self._loaded.wait(timeout) or self._ended.is_set():
-            raise TimeoutError(f"{self!r} is not up after {timeout} s")
-
-    def wait_event(self, wanted: Callable[[Told], bool], timeout: float, what: str) -> Told:
-        """Wait for an event; returns the first `{"event": ..., "t": ...}` that is wanted."""
-        return until(lambda: next((told for told in tuple(self.events) if wanted(told["event"])), None), timeout, what)
-
-    def _result(self, answer: Future[Any], do: str, timeout: float) -> Any:
-        try:
-            return answer.result(timeout)
-        except FutureTimeoutError:
-            raise TimeoutError(f"{self!r} has not answered {do!r} within {timeout} s") from None
-
-    # the process ------------------------------------------------------------------------------------------------------
-
-    @property
-    def ended(self) -> bool:
-        """Whether the process is over, and all it said was read."""
-        return self._ended.is_set()
-
-    @property
-    def code(self) -> int | None:
-        """The exit code, the signal's number below 0, or None while it runs."""
-        return self._process.returncode if self.ended else None
-
-    @property
-    def ending(self) -> str:
-        """How it ended, in words."""
-        code = self.code
-        if code is None:
-            return "still running"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-    def kill9(self) -> float:
-        """SIGKILL; returns the monotonic time just before."""
-        self.expected_to_end = True
-        at = time.monotonic()
-        self._process.send_signal(signal.SIGKILL)
-        return at
-
-    def stop(self) -> None:
-        """SIGSTOP: hangs, with all its connections open."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def cont(self) -> None:
-        """SIGCONT."""
-        self._process.send_signal(signal.SIGCONT)
-
-    def terminate(self) -> None:
-        """SIGTERM: leaves gracefully."""
-        self.expected_to_end = True
-        self._process.send_signal(signal.SIGTERM)
-
-    def leave(self, timeout: float = ANSWER_S) -> int:
-        """Leave gracefully and end; returns the exit code."""
-        self.expected_to_end = True
-        self.ask("leave")
-        return self.wait(timeout)
-
-    def wait(self, timeout: float = ANSWER_S) -> int:
-        """Wait until the process is over; returns the exit code."""
-        if not self._ended.wait(timeout):
-            raise TimeoutError(f"{self!r} has not ended within {timeout} s")
-        return self._process.returncode
-
-    def close_input(self) -> None:
-        """Close its stdin, upon which it leaves. Never blocks."""
-        self.expected_to_end = True
-        try:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-        except OSError:
-            return  # it is gone already
-
-    # what it says -----------------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                if line.endswith("\n"):  # else it was cut off by its end
-                    self._take(json.loads(line))
-        self._process.wait()
-        self._ended.set()
-        self._loaded.set()
-        for number in tuple(self._answers):
-            self._fail(number)
-        if self._on_end:
-            self._on_end(self)
-
-    def _take(self, told: Told) -> None:
-        if "event" in told:
-            self.events.append(told)
-            if self._on_event:
-                self._on_event(self, told)
-        elif "call" in told:
-            answer = self._answers.pop(told["call"], None)
-            if answer is not None and "error" in told:
-                answer.set_exception(WorkerError(self.name, told["error"], told["message"]))
-            elif answer is not None:
-                answer.set_result(told["value"])
-        else:
-            self._loaded.set()
-
-    def _fail(self, number: int) -> None:
-        answer = self._answers.pop(number, None)
-        if answer is not None:
-            answer.set_exception(WorkerEnded(self.name, "WorkerEnded", f"the process ended ({self.ending}) before it answered"))
+COLOURS = 36, 33, 35, 32, 34, 31  # of the peers' names, in turn
+GREY, RED = 90, 31
 
 
 class Launcher:
@@ -350,28 +149,232 @@ class Launcher:
                     worker.wait(LEAVE_S)
 
 
-def ask_all(workers: Sequence[Worker], do: str, **arguments: Any) -> list[Any]:
-    """The answers of several workers to one command, which all of them work on at once."""
-    answers = [worker.ask(do, **arguments) for worker in workers]
-    patience = ANSWER_S + (arguments.get("timeout") or 0.0)
-    return [worker._result(answer, do, patience) for worker, answer in zip(workers, answers, strict=True)]
+# the command line -----------------------------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], T | None], timeout: float, what: str | Callable[[], str]) -> T:
-    """Wait for a condition, at most so many seconds; returns what it returned. Raises `TimeoutError`."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {timeout} s: {what if isinstance(what, str) else what()}")
-        time.sleep(POLL_S)
-    return found
+class Screen:
+    """Lines of several peers on one stdout: each with the time and the peer's name, whole, in the order of arrival."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._width = max(map(len, [*names, "launch"]))
+        self._colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
+        self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._lock = threading.Lock()  # every peer has a thread that reads what it says
+        self._closed = False
+
+    def line(self, name: str, text: str, colour: int | None = None) -> None:
+        """Write one line. When nobody reads any more, the process is interrupted as by Ctrl-C."""
+        now = time.time()
+        clock = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now % 1 * 1000):03d}"
+        who = self._painted(f"{name:<{self._width}}", self._colours.get(name))
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                print(f"{self._painted(clock, GREY)} {who} {self._painted(text, colour)}", flush=True)
+            except BrokenPipeError:
+                self._closed = True
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit of Python would complain
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def _painted(self, text: str, colour: int | None) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
 
 
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the end of this block."""
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+@dataclass
+class Part:
+    """What one peer is to register, and when it was last started."""
+
+    name: str
+    instances: list[Told] = field(default_factory=list)
+    restart_at: float | None = None
+
+
+class Cluster:
+    """What the command line runs: a launcher, the parts its peers play, and a screen. The main thread supervises."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.parts = parts_of(options)
+        self._screen = Screen(list(self.parts))
+        self._over: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._events = 0
+        self._died = 0
+        self._restarted = 0
+        self._began = time.monotonic()
+        self._launcher = Launcher(
+            options.cluster, seeds=options.seed_mode == "seeds", on_event=self._on_event, on_end=self._over.put
+        )
+
+    def run(self) -> int:
+        """Start everything, supervise until told to stop, end everything. Returns the exit code."""
+        failure = ""
+        try:
+            with self._launcher:
+                self._start()
+                self._supervise()
+        except (WorkerError, TimeoutError) as error:
+            failure = str(error)
+        except (KeyboardInterrupt, queue.Empty):
+            pass
+        left = [worker for worker in self._launcher.workers if not worker.ended]
+        took = f"{len(self.parts)} peers for {time.monotonic() - self._began:.1f} s: {self._events} events"
+        ends = f"{self._died} died, {self._restarted} restarted, {len(left)} left running"
+        self._say(f"{'failed: ' + failure + '; ' if failure else ''}{took}, {ends}.", RED if failure or left else None)
+        return 1 if failure or left else 0
+
+    def _start(self) -> None:
+        for worker in self._launcher.peers(list(self.parts)):
+            self._register(worker)
+        counts = {service: count for service, count in self._options.service if count}
+        self._launcher.agree(self._launcher.running, counts, AGREE_S)
+        told = ", ".join(f"{service} ×{count}" for service, count in counts.items()) or "no services"
+        pids = ", ".join(f"{worker.name} {worker.pid}" for worker in self._launcher.running)
+        self._say(f"all see all after {time.monotonic() - self._began:.2f} s: {told}. Processes: {pids}")
+
+    def _register(self, worker: Worker) -> None:
+        self._say(f"{worker.name} is up: pid {worker.pid}, {worker.address}")
+        for instance in self.parts[worker.name].instances:
+            worker.call("register", **instance)
+
+    def _supervise(self) -> None:
+        """Until Ctrl-C, the end of `--seconds`, or the death of the last one."""
+        until_t = float("inf") if self._options.seconds is None else time.monotonic() + self._options.seconds
+        while True:
+            due = [part.restart_at for part in self.parts.values() if part.restart_at is not None]
+            if not due and not self._launcher.running and self._over.empty():
+                raise WorkerEnded("launch", "WorkerEnded", "no peer is left")
+            wake_t = min([until_t, *due])
+            try:
+                self._bury(self._over.get(timeout=None if wake_t == float("inf") else max(0.0, wake_t - time.monotonic())))
+            except queue.Empty:
+                if time.monotonic() >= until_t:
+                    return
+                self._restart_due()
+
+    def _bury(self, worker: Worker) -> None:
+        self._died += 1
+        self._say(f"{worker.name} (pid {worker.pid}) died: {worker.ending}", RED)
+        if self._options.restart:
+            self.parts[worker.name].restart_at = time.monotonic() + RESTART_PAUSE_S
+
+    def _restart_due(self) -> None:
+        for part in self.parts.values():
+            if part.restart_at is not None and part.restart_at <= time.monotonic():
+                part.restart_at = None
+                self._restarted += 1
+                self._register(self._launcher.peer(part.name))
+
+    def _on_event(self, worker: Worker, told: Told) -> None:
+        self._events += 1
+        if not self._options.quiet:
+            self._screen.line(worker.name, describe(told["event"]))
+
+    def _say(self, text: str, colour: int | None = None) -> None:
+        self._screen.line("launch", text, colour)
+
+
+def describe(event: Told) -> str:
+    """One event in one line."""
+    known = event["after"] or event["before"]
+    if known is None:
+        return f"{event['kind']:<16} {event['reason']}"
+    if "service" in known:
+        what = f"{known['service']}/{known['id']}"
+        marks = [f"weight {known['weight']}" if known["weight"] != 1 else "", *known["routes"], known["state"].lower()]
+        about = " ".join(mark for mark in marks if mark and mark != "up")
+    else:
+        what, about = known["name"], ""
+    reason = f"({event['reason']})" if event["reason"] else ""
+    return " ".join(word for word in (f"{event['kind']:<16}", what, about, reason) if word)
+
+
+def parts_of(options: argparse.Namespace) -> dict[str, Part]:
+    """Instances spread over the peers in turn, going on where the service before ended."""
+    parts = [Part(f"peer-{number}") for number in range(1, options.peers + 1)]
+    routes: dict[str, list[str]] = {}
+    for service, route in options.route:
+        routes.setdefault(service, []).append(route)
+    place = 0
+    for service, count in options.service:
+        for _ in range(count):
+            instance = {"service": service, "port": PORT_FIRST + place, "routes": routes.get(service, [])}
+            parts[place % len(parts)].instances.append(instance)
+            place += 1
+    return {part.name: part for part in parts}
+
+
+def interruptible() -> None:
+    """From now on SIGTERM interrupts the main thread as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _service(text: str) -> tuple[str, int]:
+    found = re.fullmatch(r"([A-Za-z0-9._-]{1,128}):([0-9]{1,4})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:COUNT, such as orders:3")
+    return found[1], int(found[2])
+
+
+def _route(text: str) -> tuple[str, str]:
+    service, _, route = text.partition("=")
+    if not service or not route.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=/PATH, such as orders=/orders")
+    return service, route
+
+
+def _peers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 200:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 200")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nodes/launch.py",
+        description="Start a cluster of real peer processes on this machine, and show what each of them sees. "
+        "Ctrl-C or SIGTERM ends them all.",
+        epilog="examples:\n"
+        "  python nodes/launch.py --peers 5 --service orders:3 --service payments:2 --route orders=/orders\n"
+        "  python nodes/launch.py --peers 10 --service orders:10 --seconds 30 --restart --quiet",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--peers", type=_peers, default=5, metavar="N", help="how many processes (default: %(default)s)")
+    add("--service", type=_service, action="append", default=[], metavar="NAME:COUNT", help="instances, spread over the peers")
+    add("--route", type=_route, action="append", default=[], metavar="NAME=/PATH", help="a route that the service serves")
+    add("--cluster", default="default", help="peers of other clusters are ignored (default: %(default)s)")
+    add("--seed-mode", choices=("zero", "seeds"), default="zero", help="zero configuration, or addresses told to each")
+    add("--seconds", type=_seconds, metavar="S", help="stop after so long; without it, at Ctrl-C")
+    add("--restart", action="store_true", help="start a peer that died anew, a second later")
+    add("--quiet", action="store_true", help="do not show the peers' events")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if len({name for name, _ in options.service}) < len(options.service):
+        parser.error("a service was given twice: say --service NAME:COUNT once for each name")
+    if unknown := {name for name, _ in options.route} - {name for name, _ in options.service}:
+        parser.error(f"--route of a service that is not started: {', '.join(sorted(unknown))}")
+    interruptible()
+    try:
+        return Cluster(options).run()
+    except KeyboardInterrupt:
+        return 0  # a second one, at the very end
+
+
+if __name__ == "__main__":
+    sys.exit(main())
