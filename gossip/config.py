@@ -135,7 +135,7 @@ class Config:
             _check(part.name, getattr(self, part.name))
         if self.limits.frame_bytes_max > self.limits.state_part_bytes_max:
             raise ConfigError(
-                "limits.frame_bytes_max is above limits.state_part_bytes_max; a frame must fit into a state part: raise the latter"
+                "limits.frame_bytes_max is above limits.state_part_bytes_max, but a frame must fit into a part: raise the latter"
             )
         if self.limits.state_part_bytes_max > 1 << 20:
             raise ConfigError("limits.state_part_bytes_max is above 1 MiB, which other peers' sockets refuse: lower it")

@@ -29,7 +29,7 @@ from .catalogue.reads import Reads
 from .config import Config
 from .core.effects import Changed, Effect, Happened
 from .core.node import Identity, Node
-from .errors import ConfigError, GossipError, InsecureWarning, PeerClosed, PeerForked
+from .errors import ConfigError, GossipError, InsecureWarning, PeerClosed
 from .model import (
     ID_PATTERN,
     SERVICE_PATTERN,
@@ -89,7 +89,7 @@ class Peer(Reads):
         self._cluster = _checked("cluster", cluster, SERVICE_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ -")
         self._zone = _checked("zone", zone, ZONE_PATTERN, "0 to 64 of A-Z a-z 0-9 . _ : / -")
         if config is not None and not isinstance(config, Config):
-            raise ConfigError(f"config={config!r} is no Config: pass Config(...), Config.local(), .lan() or .wan(), or leave it out")
+            raise ConfigError(f"config={config!r} is no Config: pass Config(...), or Config.local(), .lan(), .wan()")
         self._config = config or Config()
         self._bind = parse_bind(bind) if bind is not None else Endpoint(LOOPBACK, 0)
         self._advertise = parse_advertise(advertise) if advertise is not None else None
@@ -307,7 +307,7 @@ class Peer(Reads):
         if check is not None:
             raise ConfigError("register(check=...): health checks are not built yet; leave check out, and use ttl with renew()")
         if ttl is not None and not (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and 0 < ttl <= TTL_MAX_S):
-            raise ConfigError(f"register(ttl={ttl!r}): a time to live is a number of seconds above 0; leave it out to stay for good")
+            raise ConfigError(f"register(ttl={ttl!r}): a time to live is a number of seconds above 0; leave it out to stay")
         node = self._running()
         instance = checked_instance(
             service,
@@ -519,7 +519,7 @@ def _resolved(what: str, host: str) -> str:
     try:
         return resolve(host) if Endpoint(host, 0).is_name else host
     except OSError as error:
-        raise ConfigError(f"{what}: the name {host!r} cannot be resolved: {error}. Pass an IP address. Nothing was started.") from error
+        raise ConfigError(f"{what}: cannot resolve {host!r}: {error}. Pass an IP address. Nothing was started.") from error
 
 
 # the process ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,13 +141,16 @@ class Launcher:
                 worker.expected_to_end = True
                 worker.cont()  # a stopped one could not leave
                 worker.close_input()
-            deadline = time.monotonic() + LEAVE_S
-            for worker in self.workers:
-                try:
-                    worker.wait(max(0.0, deadline - time.monotonic()))
-                except TimeoutError:
-                    worker.kill9()
-                    worker.wait(LEAVE_S)
+            self._await_ends()
+            for worker in self.running:
+                worker.kill9()
+            self._await_ends()
+
+    def _await_ends(self) -> None:
+        deadline = time.monotonic() + LEAVE_S
+        for worker in self.workers:
+            with suppress(TimeoutError):
+                worker.wait(max(0.0, deadline - time.monotonic()))
 
 
 # the command line -----------------------------------------------------------------------------------------------------
@@ -198,6 +202,7 @@ class Cluster:
         self.parts = parts_of(options)
         self._screen = Screen(list(self.parts))
         self._over: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._stopping = False
         self._events = 0
         self._died = 0
         self._restarted = 0
@@ -211,15 +216,18 @@ class Cluster:
         failure = ""
         try:
             with self._launcher:
-                self._start()
-                self._supervise()
+                try:
+                    self._start()
+                    self._supervise()
+                finally:
+                    self._stopping = True  # that all of them leave is no news
         except (WorkerError, TimeoutError) as error:
             failure = str(error)
-        except (KeyboardInterrupt, queue.Empty):
+        except KeyboardInterrupt:
             pass
         left = [worker for worker in self._launcher.workers if not worker.ended]
         took = f"{len(self.parts)} peers for {time.monotonic() - self._began:.1f} s: {self._events} events"
-        ends = f"{self._died} died, {self._restarted} restarted, {len(left)} left running"
+        ends = f"{self._died} ended before, {self._restarted} restarted, {len(left)} left running"
         self._say(f"{'failed: ' + failure + '; ' if failure else ''}{took}, {ends}.", RED if failure or left else None)
         return 1 if failure or left else 0
 
@@ -254,7 +262,7 @@ class Cluster:
 
     def _bury(self, worker: Worker) -> None:
         self._died += 1
-        self._say(f"{worker.name} (pid {worker.pid}) died: {worker.ending}", RED)
+        self._say(f"{worker.name} (pid {worker.pid}) {'died' if worker.code else 'ended'}: {worker.ending}", RED)
         if self._options.restart:
             self.parts[worker.name].restart_at = time.monotonic() + RESTART_PAUSE_S
 
@@ -266,6 +274,8 @@ class Cluster:
                 self._register(self._launcher.peer(part.name))
 
     def _on_event(self, worker: Worker, told: Told) -> None:
+        if self._stopping:
+            return
         self._events += 1
         if not self._options.quiet:
             self._screen.line(worker.name, describe(told["event"]))

@@ -196,12 +196,17 @@ class Worker:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                if line.endswith("\n"):  # else it was cut off by its end
-                    self._take(json.loads(line))
-        self._process.wait()
-        self.close_input()
+        try:
+            with self._process.stdout as lines:
+                for line in lines:
+                    if line.endswith("\n"):  # else it was cut off by its end
+                        self._take(json.loads(line))
+        finally:
+            self.close_input()
+            self._process.wait()
+            self._over()
+
+    def _over(self) -> None:
         self._ended.set()
         self._loaded.set()
         for number in tuple(self._answers):
@@ -219,7 +224,7 @@ class Worker:
             if answer is not None and "error" in told:
                 answer.set_exception(WorkerError(self.name, told["error"], told["message"]))
             elif answer is not None:
-                answer.setresult(told["value"])
+                answer.set_result(told["value"])
         else:
             self._loaded.set()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import Iterator
 
 import zmq
@@ -23,6 +22,7 @@ FRAME_BYTES_MAX = 1 << 20  # MAXMSGSIZE elsewhere; config caps what we send belo
 HEARTBEAT_S = 10.0  # SUB and ROUTER ping so rarely: application heartbeats are the quick ones
 HEARTBEAT_TIMEOUT_S = 30.0  # without an answer for so long the link is closed, by either end
 NEVER_MS = 24 * 3600 * 1000  # RECONNECT_IVL of the SUB; see `_dress_subscriber`
+UNLIMITED = 1 << 60
 RECOUNT_S = 1.0  # descriptors are counted at most this often
 
 MONITOR_ENDPOINT = "inproc://links"
@@ -144,10 +144,18 @@ class Descriptors:
 
     def _recount(self, now: float) -> None:
         self._counted_at = now
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # an unlimited process has no count to make; systems without either folder are not bounded by us
-        self.limit = 1 << 60 if soft == resource.RLIM_INFINITY else int(soft * self._share)
+        self.limit = int(_descriptors_limit() * self._share)
         self.used = next((len(os.listdir(folder)) for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), 0)
+
+
+def _descriptors_limit() -> int:
+    """The soft RLIMIT_NOFILE. A system or a process without one is not bounded by us."""
+    try:
+        import resource  # here, because Windows has none, and importing us must not fail there
+    except ImportError:
+        return UNLIMITED
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
 def whole_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[bytes | None]:

@@ -1,8 +1,8 @@
 """The shell around the pure core: one thread that owns node, sockets and clock, and carries out what the node asks.
 
-One turn: wait; drain what has arrived; run commands; tick; apply the changes to the catalogue; then send; then let the
-callers of the commands go on. So a `register` that returned is visible here, and was sent. Under load a turn batches
-by itself; idle it adds no delay.
+One turn: wait; drain what has arrived; run commands; tick; send, because others wait for what is relayed; apply the
+changes to the catalogue; then let the callers of the commands go on. So a `register` that returned is visible here, and
+was sent. Under load a turn batches by itself; idle it adds no delay.
 
 Invariants: no other thread touches a socket between `start` and the end of the loop; no exception but a fatal one of
 ZeroMQ (context or socket gone) ends the loop; every drain is bounded, so tick and commands are never starved.
@@ -114,7 +114,7 @@ class BusThread:
     """The thread `gossip-<name>` of one peer.
 
     `sockets` are bound by the caller and belong to the thread from `start` on. `on_batch(changes, happenings)` is called
-    on the bus thread once per turn that has any, before anything of that turn is sent. `mailbox` takes the commands.
+    on the bus thread once per turn that has any. `mailbox` takes the commands.
     """
 
     def __init__(
@@ -152,6 +152,8 @@ class BusThread:
         self._letters: list[Letter] = []
         self._quiet_until = -math.inf
         self._checked_at = math.inf
+        self._node_due = -math.inf
+        self._bell = -1
         self._lag = _Worst()
         self._acts: dict[type, Callable[[Any, float], object]] = {
             Publish: self._publish,
@@ -265,13 +267,15 @@ class BusThread:
     def _watch(self) -> None:
         for socket in self._drains:
             self._poller.register(socket, zmq.POLLIN)
-        self._poller.register(self.mailbox.fileno(), zmq.POLLIN)
+        self._bell = self.mailbox.fileno()
+        self._poller.register(self._bell, zmq.POLLIN)
 
     def _turn(self) -> bool:
         ready = self._poller.poll(self._patience_ms())
         now = self._clock()
         self._drain(ready, now)
-        self._run_commands(now)
+        if self.mailbox or any(source == self._bell for source, _ in ready):
+            self._run_commands(now)
         self._tick()
         self._carry_out(now)
         return True
@@ -280,7 +284,7 @@ class BusThread:
         if self._inputs or self._notices or len(self.mailbox):
             return 0
         now = self._clock()
-        until = min(self._deadline(now), self._links.next_deadline(), self._probes.next_deadline())
+        until = min(self._node_due, self._links.next_deadline(), self._probes.next_deadline())
         longest = WAIT_MAX_S if self._leave_by == math.inf else LEAVE_WAIT_S
         return math.ceil(1000 * min(max(until - now, 0.0), longest))
 
@@ -345,7 +349,8 @@ class BusThread:
             # a deadline may lie anywhere in the past; late is only what passed since the last look at it
             self._lag.note(now - max(deadline, self._checked_at), now)
             self._take(self._node.tick, now)
-        self._checked_at = now
+            deadline = self._deadline(now)
+        self._checked_at, self._node_due = now, deadline
 
     def _finished(self) -> bool:
         if self._wish is _Wish.VANISH:
@@ -403,10 +408,10 @@ class BusThread:
                 happenings.append(effect)  # type: ignore[arg-type]
             else:
                 actions.append(effect)
-        if changes or happenings:
-            self._guard(self._on_batch, changes, happenings)
         for action in actions:
             self._guard(self._act, action, now)
+        if changes or happenings:
+            self._guard(self._on_batch, changes, happenings)
         self._guard(self._redial, now)
         self._settle()
 

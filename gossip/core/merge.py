@@ -112,7 +112,7 @@ class Merger:
         if len(origin.instances) <= limit:
             return False
         if not local.counters["origins_refused"]:
-            local.notice(origin.id, f"{origin.id} is not taken in: it has more than {limit} instances; raise limits.instances_max")
+            local.notice(origin.id, f"{origin.id} is not taken in: more than {limit} instances; raise limits.instances_max")
         local.counters["origins_refused"] += 1
         return True
 

@@ -100,7 +100,13 @@ class Node:
     protocol = WIRE_VERSION
 
     def __init__(
-        self, identity: Identity, *, config: Config, chance: Chance, seeds: Sequence[str] | None = (), zero_configuration: bool = False
+        self,
+        identity: Identity,
+        *,
+        config: Config,
+        chance: Chance,
+        seeds: Sequence[str] | None = (),
+        zero_configuration: bool = False,
     ) -> None:
         header = Header(
             identity.name,

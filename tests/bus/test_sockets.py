@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -178,7 +179,7 @@ def test_closing_is_quick_whatever_waits_to_be_sent(config: Config, unused_port:
 
 
 def test_descriptors_are_refused_above_the_share_and_granted_again_when_some_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.resource, "getrlimit", lambda which: (100, 100))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (100, 100))
     used = [70]
     monkeypatch.setattr(module.os, "listdir", lambda folder: ["x"] * used[0])
     descriptors = Descriptors(0.8)
@@ -191,5 +192,5 @@ def test_descriptors_are_refused_above_the_share_and_granted_again_when_some_are
 
 
 def test_an_unlimited_process_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.resource, "getrlimit", lambda which: (module.resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY,) * 2)
     assert Descriptors(0.8).reserve(0.0, 10**6)

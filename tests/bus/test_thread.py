@@ -163,7 +163,7 @@ def test_an_unanswered_probe_is_unknown_after_its_timeout(running: Any, until: U
 # Order ------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_applied_then_sent_then_the_caller_goes_on(running: Any, subscriber: Any, a_change: Any) -> None:
+def test_a_batch_is_sent_then_applied_then_the_caller_goes_on(running: Any, subscriber: Any, a_change: Any) -> None:
     order: list[str] = []
     send, settle = running.thread._acts[Publish], running.thread._settle
     running.on_batch = lambda changes, happenings: order.append(f"applied {len(changes)}, {len(happenings)}")
@@ -171,7 +171,7 @@ def test_a_batch_is_applied_then_sent_then_the_caller_goes_on(running: Any, subs
     running.thread._settle = lambda: (order.append("settled") if running.thread._letters else None, settle())
     notice = Happened(EventKind.NOTICE, "x", None, None, "y")
     running.call(Publish(b"*1"), a_change(1), notice, Publish(b"*2"), a_change(2))
-    assert order == ["applied 2, 1", "sent", "sent", "settled"]
+    assert order == ["sent", "sent", "applied 2, 1", "settled"]
     assert [subscriber.recv(), subscriber.recv()] == [b"*1", b"*2"]
 
 
