@@ -91,6 +91,7 @@ class Limits:
     origin_bytes_max: int = 64 * 1024  # of one origin's whole state, as encoded
     members_max: int = 4096  # living members
     floors_max: int = 16384  # dead or left members remembered
+    subscribers_max: int = 4096  # ids that may be linked to me at once; some 40 are at 10,000 members
     watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC
     history_max: int = 4096  # events kept for watch(since=...)
     mailbox_max: int = 10_000  # commands waiting for the bus thread

@@ -25,6 +25,7 @@ LABELS_MAX = 64
 LABELS_BYTES_MAX = 1024
 ROUTES_MAX = 16
 ROUTE_SEGMENTS_MAX = 32
+SHOWN_MAX = 64  # characters of a wrong name that an error repeats
 
 
 class _Word(str, Enum):
@@ -35,7 +36,10 @@ class _Word(str, Enum):
 
 
 class InstanceState(_Word):
-    """What may be done with an instance. Only `UP` ones are picked, routed to, or placed on a ring."""
+    """What may be done with an instance. `UP` and `STALE` ones are picked, routed to, and placed on rings.
+
+    `DRAINING`: still there, no longer chosen. `CRITICAL`: fails its health check. `STALE`: remembered, not yet confirmed.
+    """
 
     UP = "UP"
     DRAINING = "DRAINING"
@@ -199,7 +203,8 @@ def normal_route(path: str) -> str:
 
 
 def _fault(service: object, what: str, advice: str) -> RegistrationError:
-    return RegistrationError(f"cannot register {service!r}: {what}. {advice}. Nothing was changed.")
+    shown = service[:SHOWN_MAX] + "…" if isinstance(service, str) and len(service) > SHOWN_MAX else service
+    return RegistrationError(f"cannot register {shown!r}: {what}. {advice}. Nothing was changed.")
 
 
 def checked_labels(service: str, labels: Mapping[str, str] | None) -> Labels:
@@ -233,6 +238,8 @@ def checked_routes(service: str, routes: Iterable[str]) -> tuple[str, ...]:
     """The caller's routes, normalised, without repeats. Raises `RegistrationError`."""
     if isinstance(routes, (str, bytes)):
         raise _fault(service, f"routes is the single text {routes!r}", f"Pass a sequence: routes=[{routes!r}]")
+    if not isinstance(routes, Iterable):
+        raise _fault(service, f"routes is {routes!r}, no sequence", "Pass routes=['/orders'], or leave it out")
     found: dict[str, None] = {}
     for route in routes:
         if type(route) is not str or not ROUTE_PATTERN.match(route) or not encodable(route):

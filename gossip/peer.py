@@ -221,12 +221,14 @@ class Peer(Reads):
         with self._life:
             if self._forked:
                 return
-            self._closed = True
+            if not self._closed:
+                self._last_members = self.members()
+                self._closed = True
+                self._last_status = self._status_now()
             bus = self._bus
         if self._resolver is not None:
             self._resolver.stop()
         if bus is not None:
-            self._last_status, self._last_members = self._status_now(), self.members()
             bus.stop(leave)
         self._events.end()
         self._wake_waiters()
@@ -238,6 +240,8 @@ class Peer(Reads):
         self.close()
 
     def __repr__(self) -> str:
+        if self._forked:
+            return f"<Peer {self._name}, of the process that this one was forked from>"
         return f"<Peer {self._id} at {self.address or 'no address yet'}, {self.state}>"
 
     def abandon_in_child(self) -> None:

@@ -6,12 +6,12 @@
 
 The peer begins with the command `start`, which takes the arguments of `Peer`. Invariant: the process does not outlive
 whoever holds its stdin. It leaves gracefully when stdin closes, on SIGTERM and on the command `leave`. It runs in a
-process group of its own, so a Ctrl-C meant for its starter does not reach it, and the kernel wakes it by SIGHUP should
-its starter die while it is stopped.
+process group of its own, so that a Ctrl-C meant for its starter does not reach it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -31,6 +31,7 @@ if not __package__:  # run as a script: `gossip` is the one beside this folder
 from gossip import Config, GossipError, Instance, Peer, Registration, Watch
 
 CHUNK_BYTES = 1 << 16
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LAST_EVENTS_S = 1.0  # at the end, so long for what is still to be told
 READ_PAUSE_S = 0.001  # between two lookups of a reader: quick, and yet the bus thread gets its turn
 PRESETS = {"local": Config.local, "lan": Config.lan, "wan": Config.wan}
@@ -61,6 +62,7 @@ class Worker:
             "joined": self._joined,
             "read": self._read,
             "reading": self._reading,
+            "leave": self.close,
             "vanish": lambda: self._running().close(leave=False),
         }
 
@@ -70,7 +72,7 @@ class Worker:
             asked = json.loads(line)
             number, do = asked.pop("call"), asked.pop("do")
             try:
-                value = self.close() if do == "leave" else self._command(do)(**asked)
+                value = self._command(do)(**asked)
                 self.say({"call": number, "value": value})
             except (GossipError, LookupError, TimeoutError, TypeError, ValueError) as error:
                 self.say({"call": number, "error": type(error).__name__, "message": str(error)})
@@ -99,7 +101,7 @@ class Worker:
         try:
             return self._commands[do]
         except KeyError:
-            raise ValueError(f"do={do!r}: known are leave, {', '.join([*self._commands, *PLAIN_READS])}") from None
+            raise ValueError(f"do={do!r}: known are {', '.join([*self._commands, *PLAIN_READS])}") from None
 
     def _running(self) -> Peer:
         if self.peer is None:
@@ -206,6 +208,15 @@ def _listen(worker: Worker, lines: SimpleQueue[str | None]) -> None:
     lines.put(None)
 
 
+def _be_woken_by_the_end_of_the_starter() -> None:
+    """A stopped process (SIGSTOP) does not see that its stdin closed: SIGCONT comes when its starter ends, and it does.
+
+    Where there is no such request to the kernel, a stopped process whose starter dies gets SIGHUP for being orphaned.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def _end(*_: object) -> None:
     raise SystemExit(0)
 
@@ -214,6 +225,7 @@ def main() -> int:
     """Run one worker until its stdin closes."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
+    _be_woken_by_the_end_of_the_starter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # the launcher starts us with both held

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from ..errors import RegistrationError
 from ..model import Instance
+from .codec import NUMBER_MAX, PULSE_MAX
 from .effects import Listen, Unlisten
 from .local import Local
 from .membership import Membership
@@ -19,6 +20,8 @@ from .messages import Delta, Header, HeaderFlags, Incarnation, InstanceKey
 from .origin import Origin
 
 TOPIC_SELF = b"@"
+REMOVALS_PER_DELTA = 128  # so that one frame holds them, whatever their names
+STALE_MAX = 64  # renewed times to live that the heap still holds
 
 
 class Author:
@@ -47,6 +50,9 @@ class Author:
 
     def rise_above(self, incarnation: Incarnation) -> None:
         """Somebody speaks of a higher life of mine: begin one above it, re-issuing everything in one step."""
+        if incarnation[0] >= NUMBER_MAX:  # nobody would understand a number above it
+            self._local.counters["lives_refused"] += 1
+            return
         self._relive((incarnation[0] + 1, self._me.incarnation[1]))
 
     def _relive(self, incarnation: Incarnation) -> None:
@@ -57,6 +63,7 @@ class Author:
         me.log.clear()
         me.log_bytes = 0
         local.table.after_change(me)
+        self._membership.show(me, me.instances, f"{me.id} began a new life")  # it may now come before other holders
         for frame in self.state_frames(me):
             local.broadcast(frame)
 
@@ -99,7 +106,11 @@ class Author:
 
     def refute(self, pulse: int) -> None:
         """Raise my pulse above an accusation's (SWIM's incarnation number, section 4.2)."""
-        self._change(header=dataclasses.replace(self._me.header, pulse=max(pulse, self._me.header.pulse) + 1))
+        raised = max(pulse, self._me.header.pulse) + 1
+        if raised > PULSE_MAX:
+            self.rise_above(self._me.incarnation)
+        else:
+            self._change(header=dataclasses.replace(self._me.header, pulse=raised))
 
     def say_goodbye(self) -> None:
         """My last delta."""
@@ -149,13 +160,13 @@ class Author:
 
     def remove(self, keys: Iterable[InstanceKey], reason: str | None = None) -> bool:
         """Instances go; False if none of them was there."""
-        gone = tuple(key for key in keys if key in self._me.instances)
+        gone = tuple(dict.fromkeys(key for key in keys if key in self._me.instances))
         for key in gone:
             self._ttl.pop(key, None)
             self._expiry.pop(key, None)
             self._bytes -= _weight(self._me.instances[key])
-        if gone:
-            self._change(removed=gone, reason=reason)
+        for start in range(0, len(gone), REMOVALS_PER_DELTA):
+            self._change(removed=gone[start : start + REMOVALS_PER_DELTA], reason=reason)
         return bool(gone)
 
     def renew(self, key: InstanceKey, now: float) -> bool:
@@ -166,6 +177,9 @@ class Author:
         if ttl_s is not None:
             self._expiry[key] = now + ttl_s
             heapq.heappush(self._due, (now + ttl_s, key))
+            if len(self._due) > 2 * len(self._expiry) + STALE_MAX:
+                self._due = [(at, live) for live, at in self._expiry.items()]
+                heapq.heapify(self._due)
         return True
 
     def expire(self, now: float) -> None:

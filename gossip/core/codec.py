@@ -454,7 +454,7 @@ def _instance(value: Any, zone: str, origin: str) -> Instance:
         _routes(f[6]),
         zone,
         origin,
-        _STATES[f[7]],
+        _STATES[_number(f[7], max(_STATES))],
     )
 
 

@@ -30,6 +30,8 @@ MUTES_MAX = 4096
 CHARGES_PER_FRAME = 128
 DOUBT_LINKS_MIN = 4  # with fewer links, half of them silent says nothing about me
 DOUBT_PINGS = 3
+ACCUSERS_MAX = 64  # remembered of one case; watchers are 8
+DOUBLINGS_MAX = 16
 NEVER = float("inf")
 
 
@@ -96,7 +98,7 @@ class Detector:
         """These are the members I watch from now on; silence counts from when one became watched."""
         for id in [id for id in self.watches if id not in subjects]:
             del self.watches[id]
-        for id in subjects:
+        for id in sorted(subjects):
             self.watches.setdefault(id, Watch(now))
 
     def heard(self, id: str, now: float) -> None:
@@ -107,6 +109,7 @@ class Detector:
         if id in self._doubt_pings:  # somebody answers me: I am not the sick one
             self._doubt_pings.clear()
             self._doubt_until = now
+            self._gather_until = now if self._gathered else NEVER
 
     def link_closed(self, hash: IdHash, endpoint: str) -> None:
         """The link to a member broke. If I watch it, find out whether its process is gone."""
@@ -119,7 +122,7 @@ class Detector:
 
     def probed(self, endpoint: str, outcome: ProbeOutcome, now: float) -> None:
         """What a TCP connect to a closed link's endpoint found."""
-        for id in self._probes.pop(endpoint, ()):
+        for id in sorted(self._probes.pop(endpoint, ())):
             origin = self._local.table.origins.get(id)
             if origin is None or not origin.alive or origin.publisher != endpoint:
                 continue
@@ -152,6 +155,8 @@ class Detector:
             watch.quiet_since, watch.pinged = now, False
         for id in [id for id, charge in self._gathered.items() if charge.evidence is Evidence.SILENT]:
             del self._gathered[id]
+        for case in self.cases.values():  # refutations may wait unread
+            case.opened_at = now
         self._local.counters["pauses"] += 1
 
     def _check_silence(self, now: float) -> None:
@@ -179,6 +184,7 @@ class Detector:
         others = [o for o in self._local.table.alive() if o.id not in self.watches and o is not self._local.me]
         if len(others) < DOUBT_PINGS:
             return
+        self._doubt_pings.clear()
         self._doubt_until = now + config.hold_max_s
         self._next_doubt_at = now + 2 * config.hold_max_s
         for _ in range(DOUBT_PINGS):
@@ -257,7 +263,7 @@ class Detector:
             return False
         evidence = self._believed(accuser, charge, now)
         known = case.accusers.get(accuser)
-        if known is not None and known >= evidence:
+        if (known is not None and known >= evidence) or (known is None and len(case.accusers) >= ACCUSERS_MAX):
             return False
         case.accusers[accuser] = evidence
         if evidence is Evidence.SILENT:
@@ -277,7 +283,7 @@ class Detector:
     def reconcile(self, origin: Origin, now: float) -> None:
         """The subject's log moved on: a higher incarnation or pulse voids the case and mutes its accusers."""
         case = self.cases.get(origin.id)
-        if case is None or (origin.life <= case.life and origin.state is not MemberState.LEFT):
+        if case is None or (not self.voids(origin) and origin.state is not MemberState.LEFT):
             return
         del self.cases[origin.id]
         self._silenced.pop(origin.id, None)
@@ -290,11 +296,16 @@ class Detector:
         if watch is not None:
             watch.quiet_since, watch.pinged = now, False
 
+    def voids(self, origin: Origin) -> bool:
+        """Whether its life is above all that is held against it."""
+        case = self.cases.get(origin.id)
+        return case is None or origin.life > case.life
+
     def _mute(self, accuser: str, subject: str, now: float) -> None:
         config = self._local.config.detection
         former = self._mutes.pop((accuser, subject), None)
         times = former.times + 1 if former is not None and now - former.until < config.mute_max_s else 0
-        self._mutes[accuser, subject] = Mute(times, now + min(config.mute_max_s, config.mute_s * 2**times))
+        self._mutes[accuser, subject] = Mute(times, now + min(config.mute_max_s, config.mute_s * 2 ** min(times, DOUBLINGS_MAX)))
         if len(self._mutes) > MUTES_MAX:
             self._mutes.popitem(last=False)
 
@@ -352,13 +363,16 @@ class Detector:
         if self._hold_until is not None:
             return now < self._hold_until
         window = config.suspicion_max_s + config.silence_intervals * origin.interval_s
-        recent = sum(1 for at in self._silenced.values() if now - at <= window)
-        if self._held_once or recent <= config.mass_share * self._local.table.living:
+        origins = self._local.table.origins
+        silent = [id for id, at in self._silenced.items() if now - at <= window]
+        gone = sum(1 for id in silent if (known := origins.get(id)) is None or not known.alive)
+        members = self._local.table.living + gone  # as many as there were
+        if self._held_once or len(silent) <= config.mass_share * members:
             return False
         self._hold_until, self._held_once = now + config.isolated_hold_s, True
         self._local.notice(
             self._local.me.id,
-            f"{recent} of {self._local.table.living} members fell silent at once: serving the last known view "
+            f"{len(silent)} of {members} members fell silent at once: serving the last known view "
             f"for at most {config.isolated_hold_s:g} s",
         )
         return True
@@ -374,6 +388,8 @@ class Detector:
 
     def tick(self, now: float) -> None:
         """Silence, gathered accusations, suspicions that ran out."""
+        if now >= self._doubt_until:
+            self._doubt_pings.clear()
         self._check_silence(now)
         if now >= self._gather_until:
             self._send_gathered(now)

@@ -62,13 +62,18 @@ class Rendezvous:
     def ended(self, end: Ended, now: float) -> None:
         """A dial of the common port succeeded, met a stranger, or nobody."""
         if end.ok:
-            self._keeper, self._misses = end.conversation.partner, 0
+            partner = end.conversation.partner
+            self._keeper, self._misses = None if partner == self._local.me.id else partner, 0
             return
         self._misses += 1
         if end.foreign or self._misses >= RENDEZVOUS_MISSES_MAX:
             self._index = (self._index + 1) % len(RENDEZVOUS_PORTS)
             self._misses = 0
             self._next = now
+
+    def earlier(self) -> list[str]:
+        """While a later port is mine: the ones before it, where others may meet by now."""
+        return [f"{RENDEZVOUS_HOST}:{port}" for port in RENDEZVOUS_PORTS[: self._index]] if self.holding else []
 
     def next_deadline(self) -> float:
         """When the port is looked at again."""
@@ -135,9 +140,10 @@ class Dialer:
 
     def ended(self, end: Ended, now: float) -> None:
         """A conversation ended."""
-        talk = end.conversation
-        if end.ok and talk.partner == self._local.me.id:
-            self._myself.add(talk.endpoint)
+        talk, me = end.conversation, self._local.me
+        if end.ok and talk.partner == me.id:
+            if me.id not in talk.theirs:  # else another process has my id
+                self._myself.add(talk.endpoint)
         elif end.ok and talk.whole:
             self._answered = True
             if talk.partner_synced:
@@ -182,11 +188,13 @@ class Dialer:
         return local.jittered(config.dial_interval_s * max(1.0, local.table.living / 50))
 
     def _dial_somebody(self, now: float) -> None:
-        """One random dead member, or seed that is no living member."""
+        """One random dead member, or seed that is no living member, or common port before mine."""
         table = self._local.table
         living = {origin.contact for origin in table.alive()} | self._myself
         lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
-        candidates = sorted(endpoint for endpoint in {*self._seeds, *lost} if endpoint not in living)
+        lost.update(floor.contact for floor in table.floors.values() if floor.contact)
+        earlier = self.rendezvous.earlier() if self.rendezvous is not None else []
+        candidates = sorted(endpoint for endpoint in {*self._seeds, *lost, *earlier} if endpoint not in living)
         if candidates:
             self.dial(candidates[int(self._local.chance.random() * len(candidates))], now)
 

@@ -7,10 +7,19 @@ goes when the last of them does. Every method returns the difference a reader se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ..model import Instance
 from .effects import Changed
 from .messages import Incarnation, InstanceKey
+
+
+@dataclass(slots=True)
+class _Shared:
+    """An instance that several origins hold. `shown` is what readers see: ranks may have changed since."""
+
+    records: dict[str, Instance]
+    shown: Instance
 
 
 class Directory:
@@ -19,24 +28,26 @@ class Directory:
     __slots__ = ("_held", "_rank_of", "count")
 
     def __init__(self, incarnation_of: Callable[[str], Incarnation]) -> None:
-        self._held: dict[str, dict[str, Instance | dict[str, Instance]]] = {}  # service -> id -> sole record, or by origin
+        self._held: dict[str, dict[str, Instance | _Shared]] = {}  # service -> id -> its record or records
         self._rank_of = lambda origin: (incarnation_of(origin), origin)
         self.count = 0
 
     def shown(self, key: InstanceKey) -> Instance | None:
         """What readers see under this key."""
         held = self._held.get(key[0], {}).get(key[1])
-        return self._winner(held) if isinstance(held, dict) else held
+        return held.shown if isinstance(held, _Shared) else held
 
     def holders(self, key: InstanceKey) -> Iterable[str]:
         """The origins that hold it."""
         held = self._held.get(key[0], {}).get(key[1])
         if held is None:
             return ()
-        return tuple(held) if isinstance(held, dict) else (held.origin,)
+        return tuple(held.records) if isinstance(held, _Shared) else (held.origin,)
 
-    def _winner(self, held: dict[str, Instance]) -> Instance:
-        return held[max(held, key=self._rank_of)]
+    def _show(self, held: _Shared, reason: str) -> Changed | None:
+        before = held.shown
+        held.shown = after = held.records[max(held.records, key=self._rank_of)]
+        return Changed(before, after, reason) if before != after else None
 
     def put(self, instance: Instance, reason: str) -> Changed | None:
         """An origin says that this instance is so. O(holders)."""
@@ -46,18 +57,13 @@ class Directory:
             ids[instance.id] = instance
             self.count += 1
             return Changed(None, instance, reason)
-        if isinstance(held, dict):
-            before = self._winner(held)
-            held[instance.origin] = instance
-            after = self._winner(held)
-        elif held.origin == instance.origin:
-            before = held
-            ids[instance.id] = after = instance
-        else:
-            before = held
-            ids[instance.id] = both = {held.origin: held, instance.origin: instance}
-            after = self._winner(both)
-        return Changed(before, after, reason) if before != after else None
+        if isinstance(held, Instance):
+            if held.origin == instance.origin:
+                ids[instance.id] = instance
+                return Changed(held, instance, reason) if held != instance else None
+            held = ids[instance.id] = _Shared({held.origin: held}, held)
+        held.records[instance.origin] = instance
+        return self._show(held, reason)
 
     def drop(self, key: InstanceKey, origin: str, reason: str) -> Changed | None:
         """An origin holds it no longer. O(holders)."""
@@ -66,13 +72,12 @@ class Directory:
         held = ids.get(id) if ids is not None else None
         if ids is None or held is None:
             return None
-        if isinstance(held, dict):
-            before = self._winner(held)
-            held.pop(origin, None)
-            after = self._winner(held)
-            if len(held) == 1:
-                ids[id] = after
-            return Changed(before, after, reason) if before != after else None
+        if isinstance(held, _Shared):
+            held.records.pop(origin, None)
+            changed = self._show(held, reason)
+            if len(held.records) == 1:
+                ids[id] = held.shown
+            return changed
         if held.origin != origin:
             return None
         del ids[id]

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..model import EventKind, Instance, MemberState
 from .local import Local
 from .messages import InstanceKey
@@ -43,12 +45,14 @@ class Membership:
             origin.state = MemberState.ALIVE
             self._local.happened(EventKind.MEMBER_REFUTED, origin.id, reason, before=before, after=origin.member())
 
-    def settle(self, origin: Origin, state: MemberState, reason: str, now: float) -> None:
-        """Dead or gone: hidden from readers, off the rings, its links dropped."""
+    def settle(
+        self, origin: Origin, state: MemberState, reason: str, now: float, former: Iterable[InstanceKey] = ()
+    ) -> None:
+        """Dead or gone: hidden from readers, off the rings, its links dropped. `former`: what readers may see besides."""
         local = self._local
         before = origin.member()
         local.table.settle(origin, state, now)
-        for key in list(origin.instances):
+        for key in (*former, *origin.instances):
             self._drop(key, origin, reason)
         local.overlay.remove(origin.hash)
         self._mark(now)
@@ -75,11 +79,11 @@ class Membership:
             self._put(instance, reason)
 
     def change(self, origin: Origin, put: tuple[Instance, ...], removed: tuple[InstanceKey, ...], reason: str | None) -> None:
-        """Readers see one delta of a living origin."""
-        for instance in put:
-            self._put(instance, reason or f"registered by {origin.id}")
+        """Readers see one delta of a living origin, folded as `Origin` folds it."""
         for key in removed:
             self._drop(key, origin, reason or f"deregistered by {origin.id}")
+        for instance in put:
+            self._put(instance, reason or f"registered by {origin.id}")
 
     def _put(self, instance: Instance, reason: str) -> None:
         changed = self._local.directory.put(instance, reason)

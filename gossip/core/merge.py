@@ -39,11 +39,13 @@ class Merger:
         *,
         about_me: Callable[[Delta, float], None],
         moved_on: Callable[[Origin, float], None],
+        voids: Callable[[Origin], bool],
     ) -> None:
         self._local = local
         self._membership = membership
         self._about_me = about_me
         self._moved_on = moved_on  # told of every origin whose log advanced
+        self._voids = voids  # whether an origin's life is above all that is held against it
         self._arriving: dict[str, Origin] = {}
         self.gaps: dict[str, tuple[float, str]] = {}  # origin id -> (when to pull it, contact of whom to ask)
 
@@ -76,7 +78,10 @@ class Merger:
     def _take_unknown(self, delta: Delta, frame: bytes, now: float) -> Taken:
         local = self._local
         floor = local.table.floors.get(delta.origin)
+        origin = self._arriving.get(delta.origin)
         if delta.header is None or delta.since:
+            if origin is not None:
+                origin.keep_early(delta, frame, local.config.repair.reorder_max)
             below = floor is not None and delta.incarnation <= floor.incarnation and delta.version <= floor.version
             return Taken(Outcome.OLD_LIFE if below else Outcome.GAP)
         if floor is not None and (delta.incarnation, delta.header.pulse) <= floor.life:
@@ -84,17 +89,22 @@ class Merger:
             return Taken(Outcome.OLD_LIFE)
         if not self._has_room(delta):
             return Taken(Outcome.OLD_LIFE)
-        origin = self._arriving.pop(delta.origin, None)
         if origin is None:
             origin = Origin(delta.origin, local.codec.hash(delta.origin), delta.incarnation, delta.header, delta.zone)
+        if self._would_overflow(origin, delta):
+            self._arriving.pop(origin.id, None)
+            return Taken(Outcome.OLD_LIFE)
         frames = self._frames(origin, delta, frame)
         outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
         if outcome is Outcome.PARTIAL:
             self._arriving[origin.id] = origin
             while len(self._arriving) > ARRIVING_MAX:
                 del self._arriving[next(iter(self._arriving))]
-        if outcome is not Outcome.APPLIED or origin.leaving or self._too_large(origin):
-            return Taken(outcome if outcome is not Outcome.APPLIED else Outcome.OLD_LIFE)
+        if outcome is not Outcome.APPLIED:
+            return Taken(outcome)
+        self._arriving.pop(origin.id, None)
+        if origin.leaving:
+            return Taken(Outcome.OLD_LIFE)
         self._membership.admit(origin, now)
         return Taken(Outcome.APPLIED, frames)
 
@@ -107,17 +117,10 @@ class Merger:
         local.counters["members_refused"] += 1
         return False
 
-    def _too_large(self, origin: Origin) -> bool:
-        local, limit = self._local, self._local.config.limits.instances_max
-        if len(origin.instances) <= limit:
-            return False
-        if not local.counters["origins_refused"]:
-            local.notice(origin.id, f"{origin.id} is not taken in: more than {limit} instances; raise limits.instances_max")
-        local.counters["origins_refused"] += 1
-        return True
-
     def _frames(self, origin: Origin, delta: Delta, frame: bytes) -> tuple[bytes, ...]:
         """All frames of the state that this one completes."""
+        if delta.parts == 1:
+            return (frame,)
         return (*(kept for part, (_, kept) in sorted(origin.parts.items()) if part != delta.part), frame)
 
     # known origins --------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class Merger:
             origin.keep_early(delta, frame, local.config.repair.reorder_max)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
-        if len(delta.put) + len(origin.instances) > local.config.limits.instances_max and self._would_overflow(origin, delta):
+        if self._would_overflow(origin, delta):
             return Taken(Outcome.OLD_LIFE)
         life, former, frames, publisher = origin.life, origin.instances, self._frames(origin, delta, frame), origin.publisher
         local.table.before_change(origin)
@@ -146,11 +149,17 @@ class Merger:
 
     def _would_overflow(self, origin: Origin, delta: Delta) -> bool:
         """Count only what is new: an update of all instances is no growth."""
-        known = () if delta.since == 0 else origin.instances.keys()
-        grown = len({*known, *(instance.key for instance in delta.put)} - set(delta.removed))
-        arriving = sum(len(kept.put) for kept, _ in origin.parts.values()) if delta.parts > 1 else 0
         limit = self._local.config.limits.instances_max
-        if grown + arriving <= limit:
+        if delta.parts == 1 and len(delta.put) + len(origin.instances) <= limit:
+            return False
+        known = () if delta.since == 0 else origin.instances.keys()
+        grown = len(set(known).difference(delta.removed).union(instance.key for instance in delta.put))
+        arriving = sum(
+            len(kept.put)
+            for number, (kept, _) in origin.parts.items()
+            if number != delta.part and (kept.incarnation, kept.version) == (delta.incarnation, delta.version)
+        )
+        if grown + (arriving if delta.parts > 1 else 0) <= limit and delta.parts <= limit + 1:
             return False
         if not self._local.counters["origins_refused"]:
             self._local.notice(origin.id, f"{origin.id} is not followed: more than {limit} instances; raise limits.instances_max")
@@ -164,7 +173,7 @@ class Merger:
         membership = self._membership
         if origin.alive:
             if origin.leaving:
-                membership.settle(origin, MemberState.LEFT, f"{origin.id} left", now)
+                membership.settle(origin, MemberState.LEFT, f"{origin.id} left", now, (*former, *delta.removed))
                 return False
             if origin.life != life:
                 self._local.links_dirty = True  # a new life may have other endpoints
@@ -173,7 +182,7 @@ class Merger:
             else:
                 membership.change(origin, delta.put, delta.removed, None)
             return origin.incarnation != life[0]
-        if origin.leaving or origin.life <= life:
+        if origin.leaving or origin.life <= life or not self._voids(origin):
             self._local.counters["late_deltas"] += 1
             return False
         membership.restore(origin, now, new_life=origin.incarnation > life[0])

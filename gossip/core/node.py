@@ -131,7 +131,13 @@ class Node:
         self._detector = Detector(
             local, self._membership, ping=self._ping, dial=self._dial_member, refute=self._refute
         )
-        self._merger = Merger(local, self._membership, about_me=self._hear_of_myself, moved_on=self._detector.reconcile)
+        self._merger = Merger(
+            local,
+            self._membership,
+            about_me=self._hear_of_myself,
+            moved_on=self._detector.reconcile,
+            voids=self._detector.voids,
+        )
         self._repair = Repair(
             local,
             self._merger,
@@ -252,12 +258,14 @@ class Node:
             self._digests.next_deadline(),
             self._repair.next_deadline(),
             self._detector.next_deadline(),
-            self._dialer.next_deadline(),
+            self._dialer.next_deadline() if self._leave_until is None else self._linger(self._leave_until),
             self.mesh.next_deadline(),
             min((ping.deadline for ping in self._pings.values()), default=NEVER),
-            NEVER if self._leave_until is None else self._leave_until,
         )
         return min(found, self._next_relink) if self.local.links_dirty else found
+
+    def _linger(self, until: float) -> float:
+        return until if self._last_tick < until else NEVER
 
     def _effects(self, now: float) -> list[Effect]:
         local = self.local
@@ -381,7 +389,11 @@ class Node:
         hash = _subscriber(input.topic)
         if hash is None:
             return
-        self.local.fan.add(hash)
+        fan = self.local.fan
+        if hash not in fan.subscribers and len(fan.subscribers) >= self.local.config.limits.subscribers_max:
+            self.local.counters["subscribers_refused"] += 1
+            return
+        fan.add(hash)
         if self._newcomer_since is not None:
             self.local.links_dirty = True
         self.local.tell(hash, self.local.codec.encode(self._heartbeat(linked=True)))
@@ -404,7 +416,7 @@ class Node:
         local = self.local
         self._next_heartbeat = max(now, self._next_heartbeat + local.config.heartbeats.interval_s)
         frame = local.codec.encode(self._heartbeat(linked=False))
-        for hash in local.overlay.watchers(local.me.hash):
+        for hash in sorted(local.overlay.watchers(local.me.hash)):
             if hash in local.fan.subscribers:
                 local.tell(hash, frame)
 
@@ -515,7 +527,7 @@ class Node:
             self._next_relink = now + config.relink_interval_s
         by_hash = local.table.by_hash
         near_only = self._is_newcomer(now)
-        wanted = {hash: by_hash[hash].publisher for hash in local.overlay.links(near_only=near_only)}
+        wanted = {hash: by_hash[hash].publisher for hash in sorted(local.overlay.links(near_only=near_only))}
         local.out += self.mesh.aim(wanted, local.overlay.members, now, timeout_s=config.link_timeout_s)
         watched = local.overlay.watched()
         self._detector.watch({by_hash[hash].id for hash in watched}, now)
@@ -558,6 +570,8 @@ class Node:
         if pause < config.heartbeats.interval_s + config.detection.late_tick_s:
             return
         self._detector.paused(now)
+        for ping in self._pings.values():  # its answer may wait unread
+            ping.deadline = now + config.detection.ping_timeout_s
         if pause >= config.detection.silence_intervals * config.heartbeats.interval_s and not local.alone:
             local.notice(local.me.id, f"this process stood still for {pause:.1f} s; telling the others that it lives")
             self._author.refute(local.me.header.pulse)
@@ -589,7 +603,7 @@ class Node:
         me = self.local.me
         if delta.incarnation <= me.incarnation or self._leave_until is not None:
             return
-        self._rises = [*(at for at in self._rises if now - at < RISE_WINDOW_S), now]
+        self._rises = [*(at for at in self._rises if now - at < RISE_WINDOW_S), now][-RISES_MAX:]
         other = delta.header
         shared = other is not None and (other.boot_ms, other.boot_nonce) != (me.header.boot_ms, me.header.boot_nonce)
         if len(self._rises) >= RISES_SUSPICIOUS and shared and other is not None:

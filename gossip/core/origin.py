@@ -173,16 +173,17 @@ class Origin:
 
     def keep_early(self, delta: Delta, frame: bytes, most: int) -> None:
         """Keep a delta that lacks its predecessor; beyond `most` the repair brings it again."""
-        if len(self.early) < most:
+        kept = self.early.get(delta.since)
+        if (kept is None and len(self.early) < most) or (kept is not None and kept[0].incarnation < delta.incarnation):
             self.early[delta.since] = delta, frame
 
     def next_early(self) -> tuple[Delta, bytes] | None:
         """The kept delta that fits now, if any; those that became old are forgotten."""
         if not self.early:
             return None
-        found = self.early.pop(self.version, None)
+        found = self.early.get(self.version)
         if found is not None and found[0].incarnation == self.incarnation:
-            return found
+            return self.early.pop(self.version)
         self.early = {
             since: kept
             for since, kept in self.early.items()

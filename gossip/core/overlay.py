@@ -15,6 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 
 from .messages import IdHash
 
@@ -39,7 +40,7 @@ def slots(members: int) -> tuple[tuple[int, int], ...]:
         offsets += [j * step for j in (1, 2, 3) if j * step < members]
         step *= 4
     offsets = [offset for offset in offsets if offset > WATCH_PLACES]
-    return tuple(zip(offsets, [*offsets[1:], members], strict=True))
+    return tuple(pairwise([*offsets, members]))
 
 
 class Ring:

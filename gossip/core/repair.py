@@ -156,8 +156,11 @@ class Repair:
             self._next_step(talk, now)
 
     def _on_delta(self, talk: Conversation, delta: Delta, frame: bytes, now: float) -> None:
+        me = self._local.me.id, self._local.me.incarnation
         taken = self._merger.take(delta, frame, now)
         talk.moved += taken.outcome in (Outcome.APPLIED, Outcome.PARTIAL)
+        if me != (self._local.me.id, self._local.me.incarnation):  # I rose above a life of mine that was known here
+            self._push_myself(talk)
         if delta.origin == talk.partner and self._local.synced:
             self.spread(taken.news)
 
@@ -207,10 +210,7 @@ class Repair:
             held = table.origins.get(entry.origin)
             known = held or table.floors.get(entry.origin)
             if known is None or (entry.incarnation, entry.version) > (known.incarnation, known.version):
-                if entry.origin != self._local.me.id:
-                    talk.wants.append(self._want(entry.origin))
-                elif entry.incarnation > self._local.me.incarnation:
-                    self._author.rise_above(entry.incarnation)
+                talk.wants.append(self._want(entry.origin))
             if (
                 known is not None
                 and (held is None or held.state is MemberState.DEAD)

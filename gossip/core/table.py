@@ -36,6 +36,7 @@ class Floor:
     version: int
     pulse: int
     settled_at: float
+    contact: str = ""  # where a dead one was reached, to be dialled on; a split may outlast its state
 
     @property
     def life(self) -> tuple[Incarnation, int]:
@@ -118,7 +119,8 @@ class Table:
         """Drop a settled origin's state and keep its floor."""
         del self.origins[origin.id]
         del self.by_hash[origin.hash]
-        self.floors[origin.id] = Floor(origin.incarnation, origin.version, origin.header.pulse, origin.settled_at)
+        contact = origin.contact if origin.state is MemberState.DEAD else ""
+        self.floors[origin.id] = Floor(origin.incarnation, origin.version, origin.header.pulse, origin.settled_at, contact)
 
     def remove(self, origin: Origin) -> None:
         """Drop an origin without a trace (my own former id)."""

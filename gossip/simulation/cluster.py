@@ -162,6 +162,8 @@ class SimulatedPeer(Reads):
     def resume(self) -> None:
         """A paused process goes on: first its clock, then what waited at its sockets."""
         self.paused = False
+        if not self.running:
+            return
         self._tick_at = float("inf")
         self.perform(self.node.tick(self.cluster.network.now))
         while self._waiting:

@@ -12,6 +12,8 @@ import heapq
 from collections.abc import Callable
 from random import Random
 
+STREAMS_MAX = 1 << 16  # remembered; those whose messages have all arrived are forgotten
+
 
 class Network:
     """Clock, event heap, and the fate of each message. Hosts are named by their address text."""
@@ -73,6 +75,8 @@ class Network:
         arrival = self.now + self.latency_s + self.jitter_s * self.random.random()
         arrival = max(arrival, self._arrivals.get(stream, 0.0))
         self._arrivals[stream] = arrival
+        if len(self._arrivals) > STREAMS_MAX:
+            self._arrivals = {stream: at for stream, at in self._arrivals.items() if at > self.now}
         self.at(arrival, deliver)
 
     def step(self) -> bool:

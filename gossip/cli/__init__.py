@@ -1,0 +1,1 @@
+"""The command `gossip`, over the public API only."""

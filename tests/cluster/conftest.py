@@ -1,0 +1,121 @@
+"""Real processes, through nodes/launch.py. Every test has a cluster name of its own, and ends its processes by their pids."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodes.launch import Launcher, Told, Worker
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 30.0  # for what must come to pass and has no figure of its own here; speed belongs to the benchmarks
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Launcher]]:
+    """Makes launchers of a cluster of this test's own; at the end, no process of theirs may be left."""
+    launchers: list[Launcher] = []
+    cluster = f"test-{uuid.uuid4().hex}"
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Launcher:
+            launchers.append(stack.enter_context(Launcher(cluster, **options)))
+            return launchers[-1]
+
+        yield make
+    assert [worker for launcher in launchers for worker in launcher.workers if not worker.ended] == []
+
+
+@pytest.fixture
+def own_network() -> Iterator[Sequence[str]]:
+    """What a command line begins with so that it runs where nobody holds the common port: for root, a network namespace.
+
+    Others share this machine's network with whoever is there, which the cluster's name makes harmless.
+    """
+    if sys.platform != "linux" or os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter", "ip"))):
+        yield ()
+        return
+    with subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", "ip link set lo up && echo up && exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as keeper:  # at the end of its input it goes, and the namespace with it
+        assert keeper.stdout is not None
+        if keeper.stdout.readline() == "up\n":
+            yield ("nsenter", f"--net=/proc/{keeper.pid}/ns/net")
+        else:  # a container may forbid it
+            yield ()
+
+
+@pytest.fixture
+def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a program of this repository. What still runs at the end is told to stop, so that it ends its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+        command = [*prefix, sys.executable, *arguments]
+        started.append(
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
+        )
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.terminate()
+        try:
+            program.communicate(timeout=DEADLINE_S)
+        finally:
+            program.kill()
+            assert program.stdout is not None
+            program.stdout.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that were free a moment ago."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def names(count: int, stem: str = "p") -> list[str]:
+    """Names of workers."""
+    return [f"{stem}{number}" for number in range(count)]
+
+
+def of_member(kind: str, id: str) -> Callable[[Told], bool]:
+    """Whether an event is of this kind and about this member."""
+    return lambda event: event["kind"] == kind and (event["after"] or event["before"])["id"] == id
+
+
+def hidden_at(worker: Worker) -> set[str]:
+    """The ids of all peers that this one ever held dead, or whose instances it took away for another reason than their wish."""
+    events = [told["event"] for told in tuple(worker.events)]
+    dead = {event["before"]["id"] for event in events if event["kind"] == "MEMBER_DEAD"}
+    taken = {event["before"]["origin"] for event in events if event["kind"] == "REMOVED"}
+    left = {event["before"]["id"] for event in events if event["kind"] == "MEMBER_LEFT"}
+    return dead | (taken - left)
+
+
+def nobody_hidden(workers: Sequence[Worker], *, but: Sequence[Worker] = ()) -> None:
+    """No peer was ever hidden from one of these workers, but for some."""
+    allowed = {worker.id for worker in but}
+    assert {worker.name: hidden for worker in workers if (hidden := hidden_at(worker) - allowed)} == {}
+
+
+def register_one_each(workers: Sequence[Worker], service: str = "orders") -> None:
+    """Each registers one instance, `<service>-<name of the worker>`."""
+    for port, worker in enumerate(workers, 8001):
+        worker.call("register", service=service, id=f"{service}-{worker.name}", port=port)

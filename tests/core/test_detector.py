@@ -1,0 +1,504 @@
+"""Who is accused, who refutes, and who is dead: the same for everyone who holds the same accusations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gossip.config import Config, Limits
+from gossip.core.detector import ACCUSERS_MAX, CASES_MAX
+from gossip.core.effects import Happened, Probe, ProbeOutcome, Publish
+from gossip.core.messages import Accusation, Charge, Evidence, HeaderFlags
+from gossip.model import EventKind, MemberState
+
+SILENT, CLOSED = Evidence.SILENT, Evidence.CLOSED
+OTHERS = tuple("bcdefgh")
+
+
+@pytest.fixture
+def bench(bench: Any) -> Any:
+    """I, the subject a, and b to h."""
+    bench.join("a", *OTHERS)
+    return bench
+
+
+def made(bench: Any, make: Any) -> list[Accusation]:
+    """The accusations flooded since the last time."""
+    frames = [effect.frame for effect in bench.effects(Publish) if effect.frame[:1] == b"*"]
+    return [make.codec.decode(frame[1:]) for frame in frames]
+
+
+def state_of(bench: Any, id: str = "a") -> MemberState:
+    return bench.table.origins[id].state
+
+
+def dies(bench: Any, id: str, since: float, until: float) -> float | None:
+    """When a member is condemned, in steps of 10 ms; None if not by then."""
+    for step in range(round((until - since) * 100) + 1):
+        bench.detector.tick(since + step / 100)
+        if state_of(bench, id) is MemberState.DEAD:
+            return since + step / 100
+    return None
+
+
+# silence ----------------------------------------------------------------------------------------------------------------
+
+
+def test_silence_of_three_intervals_leads_to_a_ping_and_no_more(bench: Any) -> None:
+    bench.detector.watch({"a"}, 10.0)
+    assert bench.detector.next_deadline() == 13.0
+    bench.detector.tick(12.99)
+    assert bench.pinged == []
+    bench.detector.tick(13.0)
+    bench.detector.tick(13.1)
+    assert bench.pinged == ["a"]
+    assert bench.detector.next_deadline() == float("inf")
+
+
+def test_silence_is_judged_by_the_subjects_own_interval(bench: Any) -> None:
+    slow = bench.table.origins["a"]
+    slow.header = dataclasses.replace(slow.header, interval_ms=5_000)
+    bench.detector.watch({"a"}, 10.0)
+    bench.detector.tick(24.9)
+    assert bench.pinged == []
+    bench.detector.tick(25.0)
+    assert bench.pinged == ["a"]
+
+
+def test_a_sign_of_life_ends_the_silence(bench: Any) -> None:
+    bench.detector.watch({"a"}, 10.0)
+    bench.detector.heard("a", 12.0)
+    bench.detector.tick(14.9)
+    assert bench.pinged == []
+
+
+def test_silence_counts_from_when_one_became_watched(bench: Any) -> None:
+    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watch({"a", "b"}, 12.0)
+    bench.detector.tick(13.0)
+    assert bench.pinged == ["a"]
+    bench.detector.watch({"b"}, 14.0)
+    bench.detector.tick(99.0)
+    assert bench.pinged == ["a", "b"]
+
+
+def test_an_unanswered_ping_accuses_once_the_moment_is_gathered(bench: Any, make: Any) -> None:
+    for id in "ab":
+        bench.detector.unanswered(bench.table.origins[id], 10.0)
+    bench.detector.tick(10.01)
+    assert made(bench, make) == []
+    bench.detector.tick(10.02)
+    (accusation,) = made(bench, make)
+    assert [(c.subject, c.evidence) for c in accusation.charges] == [("a", SILENT), ("b", SILENT)]
+    assert accusation.accuser == "me"
+    assert state_of(bench) is MemberState.SUSPECTED
+
+
+def test_a_reported_member_is_pinged(bench: Any) -> None:
+    bench.detector.reported(bench.table.origins["a"], 10.0)
+    assert bench.pinged == ["a"]
+
+
+def test_another_id_at_the_contact_is_evidence_that_the_former_is_gone(bench: Any, make: Any) -> None:
+    bench.detector.answered_as(bench.table.origins["a"], "stranger", 10.0)
+    bench.detector.tick(10.1)
+    assert [c.evidence for c in made(bench, make)[0].charges] == [CLOSED]
+    bench.detector.answered_as(bench.table.origins["b"], "b", 11.0)
+    bench.detector.tick(11.1)
+    assert made(bench, make) == []
+
+
+# closed links -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_link_is_probed_and_a_refusal_accuses(bench: Any, make: Any) -> None:
+    a = bench.table.origins["a"]
+    bench.detector.watch({"a"}, 0.0)
+    bench.detector.link_closed(a.hash, a.publisher)
+    bench.detector.link_closed(a.hash, a.publisher)
+    assert bench.effects() == [Probe(a.publisher)]
+    bench.detector.probed(a.publisher, ProbeOutcome.REFUSED, 1.0)
+    bench.detector.tick(1.1)
+    assert [(c.subject, c.evidence) for c in made(bench, make)[0].charges] == [("a", CLOSED)]
+
+
+@pytest.mark.parametrize("outcome", [ProbeOutcome.OPEN, ProbeOutcome.UNKNOWN])
+def test_a_probe_that_is_no_refusal_leads_to_a_ping(bench: Any, outcome: ProbeOutcome) -> None:
+    a = bench.table.origins["a"]
+    bench.detector.watch({"a"}, 0.0)
+    bench.detector.link_closed(a.hash, a.publisher)
+    bench.detector.probed(a.publisher, outcome, 1.0)
+    assert bench.pinged == ["a"]
+    assert bench.detector._gathered == {}
+
+
+def test_a_closed_link_to_one_i_do_not_watch_is_not_my_business(bench: Any) -> None:
+    a = bench.table.origins["a"]
+    bench.detector.link_closed(a.hash, a.publisher)
+    bench.detector.link_closed(b"stranger", "10.9.9.9:1")
+    assert bench.effects() == []
+
+
+def test_a_refusal_at_an_endpoint_it_moved_away_from_proves_nothing(bench: Any, make: Any) -> None:
+    a = bench.table.origins["a"]
+    former = a.publisher
+    bench.detector.watch({"a"}, 0.0)
+    bench.detector.link_closed(a.hash, former)
+    a.header = dataclasses.replace(a.header, publisher_port=9)
+    bench.detector.probed(former, ProbeOutcome.REFUSED, 1.0)
+    bench.detector.tick(1.1)
+    assert made(bench, make) == []
+
+
+# verdicts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_closed_from_three_is_death_at_once(bench: Any) -> None:
+    for accuser in "bc":
+        bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
+    assert state_of(bench) is MemberState.SUSPECTED
+    bench.hear(bench.accusation("d", CLOSED, "a"), 1.0)
+    assert state_of(bench) is MemberState.DEAD
+    assert "closed at b, c, d" in bench.effects(Happened)[-1].reason
+
+
+def test_one_accuser_three_times_is_one(bench: Any) -> None:
+    for counter in (1, 2, 3):
+        bench.hear(bench.accusation("b", CLOSED, "a", counter=counter), 1.0)
+    assert state_of(bench) is MemberState.SUSPECTED
+
+
+def test_closed_from_all_living_others_that_are_not_accused_is_death(bench_of: Callable[[Config], Any]) -> None:
+    bench = bench_of(Config())
+    bench.join("a", "b")
+    bench.detector.accuse(bench.table.origins["a"], CLOSED, 1.0)
+    bench.detector.tick(1.02)
+    assert state_of(bench, "a") is MemberState.SUSPECTED  # b might know better
+    bench.detector.accuse(bench.table.origins["b"], CLOSED, 1.03)
+    bench.detector.tick(1.05)
+    bench.detector.tick(bench.detector.next_deadline())
+    assert (state_of(bench, "a"), state_of(bench, "b")) == (MemberState.DEAD, MemberState.DEAD)
+
+
+@pytest.mark.parametrize(("accusers", "after"), [("b", 5.0), ("bc", 2.476), ("bcd", 1.0), ("bcde", 1.0)])
+def test_a_suspicion_by_silence_shortens_with_each_independent_accuser(bench: Any, accusers: str, after: float) -> None:
+    for accuser in accusers:
+        bench.hear(bench.accusation(accuser, SILENT, "a"), 10.0)
+    assert dies(bench, "a", 10.0, 20.0) == pytest.approx(10.0 + after, abs=0.011)
+
+
+def test_a_verdict_by_silence_comes_at_the_deadline_that_was_announced(bench: Any) -> None:
+    bench.hear(bench.accusation("b", SILENT, "a"), 10.0)
+    bench.detector.tick(bench.detector.next_deadline())  # others may have to be judged anew
+    at = bench.detector.next_deadline()
+    bench.detector.tick(at - 0.001)
+    assert state_of(bench) is MemberState.SUSPECTED
+    bench.detector.tick(at)
+    assert state_of(bench) is MemberState.DEAD
+    assert bench.detector.next_deadline() == float("inf")
+
+
+def test_the_word_of_an_accused_or_dead_accuser_does_not_count(bench: Any) -> None:
+    for accuser in "bc":
+        bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
+    bench.hear(bench.accusation("e", SILENT, "d"), 1.0)
+    bench.hear(bench.accusation("d", CLOSED, "a"), 1.0)
+    assert state_of(bench) is MemberState.SUSPECTED
+
+
+def test_an_accusation_opens_no_case_against_a_stranger_or_one_who_left(bench: Any) -> None:
+    stranger = Charge("stranger", (1, 1), 0, CLOSED)
+    bench.hear(Accusation("b", (1, 1), 1, (stranger,)), 1.0)
+    bench.give(dataclasses.replace(bench.make.delta("a", 1, 2), header=bench.make.header(5, flags=HeaderFlags.LEAVING)))
+    bench.hear(bench.accusation("b", CLOSED, "a", counter=2), 1.0)
+    assert bench.detector.cases == {}
+
+
+def test_an_accusation_of_an_earlier_life_is_void(bench: Any) -> None:
+    bench.refutes("a", 1.0, pulse=3)
+    bench.hear(bench.accusation("b", CLOSED, "a", pulse=2), 1.0)
+    assert bench.detector.cases == {}
+
+
+# the flood --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_accusation_is_passed_on_as_the_same_bytes_and_once(bench: Any, make: Any) -> None:
+    accusation = bench.accusation("b", SILENT, "a")
+    bench.hear(accusation, 1.0)
+    assert bench.effects(Publish) == [Publish(b"*" + make.codec.encode(accusation))]
+    bench.hear(accusation, 1.1)
+    assert bench.effects(Publish) == []
+
+
+def test_four_accusations_of_one_life_are_passed_on(bench: Any, make: Any) -> None:
+    for accuser in OTHERS:
+        bench.hear(bench.accusation(accuser, SILENT, "a"), 1.0)
+    assert len(made(bench, make)) == 4
+
+
+def test_the_memory_of_the_flood_is_bounded(bench_of: Callable[[Config], Any]) -> None:
+    bench = bench_of(Config(limits=Limits(accusations_seen_max=10)))
+    bench.join("a")
+    for counter in range(50):
+        bench.hear(bench.accusation("b", SILENT, "a", counter=counter), 1.0)
+    assert len(bench.detector._seen) == 10
+
+
+def test_accusers_of_one_case_are_bounded(bench: Any) -> None:
+    for n in range(ACCUSERS_MAX + 50):
+        bench.hear(Accusation(f"stranger{n}", (1, 1), 1, bench.accusation("b", SILENT, "a").charges), 1.0)
+    assert len(bench.detector.cases["a"].accusers) == ACCUSERS_MAX
+
+
+def test_cases_are_bounded(bench: Any) -> None:
+    bench.detector.cases.update((f"o{n}", None) for n in range(CASES_MAX))
+    bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
+    assert "a" not in bench.detector.cases
+    assert bench.local.counters["cases_refused"] == 1
+
+
+# refutation -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_accusation_of_me_is_refuted(bench: Any, make: Any) -> None:
+    me = bench.local.me
+    bench.hear(Accusation("b", (1, 1), 1, (Charge("me", me.incarnation, 3, SILENT),)), 1.0)
+    assert bench.refuted == [(me.incarnation, 3)]
+    bench.hear(Accusation("b", (1, 1), 2, (Charge("me", (0, 0), 9, SILENT),)), 1.0)
+    assert len(bench.refuted) == 1
+
+
+def test_a_higher_pulse_refutes_an_accusation(bench: Any) -> None:
+    bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
+    bench.effects()
+    bench.refutes("a", 1.5)
+    assert [effect.kind for effect in bench.effects(Happened)] == [EventKind.MEMBER_REFUTED]
+    assert bench.detector.cases == {}
+    assert dies(bench, "a", 1.5, 8.0) is None
+
+
+def test_another_delta_of_the_accused_refutes_nothing(bench: Any, make: Any) -> None:
+    bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
+    bench.give(make.delta("a", 1, 2, put=("i1",)), 1.5)
+    assert state_of(bench) is MemberState.SUSPECTED
+    assert dies(bench, "a", 1.5, 8.0) is not None
+
+
+def test_a_pulse_below_a_case_of_a_higher_life_refutes_nothing(bench: Any) -> None:
+    bench.hear(bench.accusation("b", SILENT, "a", pulse=5), 1.0)
+    bench.refutes("a", 1.5, pulse=5)
+    assert state_of(bench) is MemberState.SUSPECTED
+    bench.refutes("a", 1.6, pulse=6)
+    assert state_of(bench) is MemberState.ALIVE
+
+
+def test_a_charge_of_a_higher_life_replaces_the_case(bench: Any) -> None:
+    for accuser in "bc":
+        bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
+    bench.hear(bench.accusation("d", CLOSED, "a", pulse=1), 1.0)
+    assert list(bench.detector.cases["a"].accusers) == ["d"]
+    bench.hear(bench.accusation("e", CLOSED, "a", pulse=0), 1.0)
+    assert list(bench.detector.cases["a"].accusers) == ["d"]
+
+
+def test_a_goodbye_closes_the_case_and_mutes_nobody(bench: Any) -> None:
+    bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
+    bench.give(dataclasses.replace(bench.make.delta("a", 1, 2), header=bench.make.header(5, flags=HeaderFlags.LEAVING)), 1.5)
+    assert bench.detector.cases == {}
+    assert not bench.detector._mutes
+
+
+def test_the_closed_of_a_refuted_accuser_counts_as_silent_for_a_while(bench: Any) -> None:
+    for accuser in "bcd":
+        bench.hear(bench.accusation(accuser, SILENT, "a"), 1.0)
+    bench.refutes("a", 1.1)
+    for accuser in "bcd":
+        bench.hear(bench.accusation(accuser, CLOSED, "a", counter=2), 1.2)
+    assert state_of(bench) is MemberState.SUSPECTED
+    bench.refutes("a", 1.3, pulse=2)
+    for accuser in "bcd":
+        bench.hear(bench.accusation(accuser, CLOSED, "a", counter=3), 99.0)
+    assert state_of(bench) is MemberState.DEAD
+
+
+def test_a_refuted_accuser_keeps_silent_about_that_subject(bench: Any, make: Any) -> None:
+    a = bench.table.origins["a"]
+    bench.detector.accuse(a, SILENT, 1.0)
+    bench.detector.tick(1.1)
+    bench.refutes("a", 1.2)
+    bench.effects()
+    bench.detector.accuse(a, SILENT, 6.1)
+    bench.detector.tick(6.2)
+    assert made(bench, make) == []
+    bench.detector.accuse(a, SILENT, 6.3)
+    bench.detector.tick(6.4)
+    assert len(made(bench, make)) == 1
+
+
+def test_the_silence_of_a_refuted_accuser_doubles_up_to_five_minutes(bench: Any) -> None:
+    waits, now = [], 0.0
+    for pulse in range(1, 9):
+        bench.hear(bench.accusation("b", SILENT, "a", counter=pulse), now)
+        bench.refutes("a", now, pulse=pulse)
+        until = bench.detector._mutes["b", "a"].until
+        waits.append(until - now)
+        now = until
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_an_accuser_refuted_without_end_does_no_harm(bench: Any) -> None:
+    for pulse in range(1, 2000):
+        bench.hear(bench.accusation("b", CLOSED, "a", counter=pulse), pulse / 100)
+        bench.refutes("a", pulse / 100, pulse=pulse)
+    assert state_of(bench) is MemberState.ALIVE
+
+
+def test_what_stands_against_one_is_told_when_it_shows_up(bench: Any, make: Any) -> None:
+    assert bench.detector.why_suspected("a") == []
+    bench.hear(bench.accusation("b", CLOSED, "a", pulse=2), 1.0)
+    assert bench.detector.why_suspected("a") == [Charge("a", make.life, 2, CLOSED)]
+    bench.membership.settle(bench.table.origins["c"], MemberState.DEAD, "", 1.0)
+    assert bench.detector.why_suspected("c") == [Charge("c", make.life, 0, SILENT)]
+    assert bench.detector.why_suspected("stranger") == []
+
+
+def test_the_case_of_a_forgotten_origin_ends(bench: Any) -> None:
+    for accuser in "bcd":
+        bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
+    bench.merger.expire(700.0)
+    bench.detector.tick(700.0)
+    assert bench.detector.cases == {}
+
+
+# my own health ----------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_pause_of_mine_nobodys_silence_counts(bench: Any, make: Any) -> None:
+    bench.detector.watch({"a", "b"}, 0.0)
+    bench.detector.accuse(bench.table.origins["a"], SILENT, 2.9)
+    bench.detector.paused(60.0)
+    bench.detector.tick(60.0)
+    bench.detector.tick(60.1)
+    assert made(bench, make) == []
+    assert bench.pinged == []
+
+
+def test_after_a_pause_of_mine_suspicions_begin_anew(bench: Any) -> None:
+    bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
+    bench.detector.paused(60.0)
+    bench.detector.tick(60.0)
+    assert state_of(bench) is MemberState.SUSPECTED  # its refutation may wait at my sockets
+    assert dies(bench, "a", 60.0, 70.0) == pytest.approx(65.0, abs=0.011)
+
+
+def test_a_closed_link_outweighs_a_pause(bench: Any, make: Any) -> None:
+    bench.detector.accuse(bench.table.origins["a"], CLOSED, 2.9)
+    bench.detector.paused(60.0)
+    bench.detector.tick(60.0)
+    assert len(made(bench, make)) == 1
+
+
+@pytest.fixture
+def doubtful(bench: Any) -> Any:
+    """Four of the seven others are watched, and all of these fall silent in one tick."""
+    bench.detector.watch(set("abcd"), 0.0)
+    bench.detector.tick(3.0)
+    return bench
+
+
+def test_if_half_of_the_watched_fall_silent_at_once_three_others_are_asked(doubtful: Any) -> None:
+    asked = [id for id in doubtful.pinged if id not in "abcd"]
+    assert len(set(asked)) == 3
+    assert sorted(set(doubtful.pinged) - set(asked)) == list("abcd")
+    assert doubtful.local.counters["doubts"] == 1
+
+
+def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: Any, make: Any) -> None:
+    for id in "abcd":
+        doubtful.detector.unanswered(doubtful.table.origins[id], 3.5)
+    doubtful.detector.tick(3.6)
+    assert made(doubtful, make) == []
+    assert doubtful.detector.next_deadline() == pytest.approx(6.5)  # they are asked again meanwhile
+    doubtful.detector.tick(8.0)
+    assert len(made(doubtful, make)) == 1
+
+
+def test_an_answer_ends_the_doubt_and_what_was_held_back_is_told(doubtful: Any, make: Any) -> None:
+    asked = next(id for id in doubtful.pinged if id not in "abcd")
+    doubtful.detector.unanswered(doubtful.table.origins["a"], 3.5)
+    doubtful.detector.tick(3.6)
+    doubtful.detector.heard(asked, 3.7)
+    assert doubtful.detector.next_deadline() <= 3.7
+    doubtful.detector.tick(3.7)
+    assert [c.subject for c in made(doubtful, make)[0].charges] == ["a"]
+
+
+def test_who_was_asked_in_doubt_is_accused_by_later_silence(doubtful: Any, make: Any) -> None:
+    asked = next(id for id in doubtful.pinged if id not in "abcd")
+    doubtful.detector.unanswered(doubtful.table.origins[asked], 3.5)
+    doubtful.detector.tick(8.1)
+    assert made(doubtful, make) == []
+    doubtful.detector.unanswered(doubtful.table.origins[asked], 20.0)
+    doubtful.detector.tick(20.1)
+    assert [c.subject for c in made(doubtful, make)[0].charges] == [asked]
+
+
+def test_in_doubt_a_closed_link_is_told(doubtful: Any, make: Any) -> None:
+    doubtful.detector.accuse(doubtful.table.origins["a"], CLOSED, 3.5)
+    doubtful.detector.tick(3.6)
+    assert len(made(doubtful, make)) == 1
+
+
+def test_one_silent_of_four_raises_no_doubt(bench: Any) -> None:
+    bench.detector.watch(set("abcd"), 0.0)
+    for id in "bcd":
+        bench.detector.heard(id, 2.0)
+    bench.detector.tick(3.0)
+    assert bench.pinged == ["a"]
+
+
+# mass failure -----------------------------------------------------------------------------------------------------------
+
+
+def silence(bench: Any, subjects: str, now: float) -> None:
+    for counter, accuser in enumerate(("me", "g", "h")):
+        bench.hear(bench.accusation(accuser, SILENT, *subjects, counter=counter + 100), now)
+
+
+def test_if_most_fall_silent_at_once_the_last_view_is_served_on_for_a_while(bench: Any) -> None:
+    silence(bench, "abcde", 10.0)  # five of nine
+    assert dies(bench, "a", 10.0, 40.9) is None
+    assert bench.detector.holding
+    assert [e.subject for e in bench.effects(Happened) if e.kind is EventKind.NOTICE] == ["me"]
+    assert dies(bench, "a", 40.9, 41.5) is not None
+    assert {state_of(bench, id) for id in "abcde"} == {MemberState.DEAD}
+    assert not bench.detector.holding
+
+
+def test_less_than_half_that_fall_silent_at_once_are_dead(bench: Any) -> None:
+    silence(bench, "abcd", 10.0)  # four of nine
+    bench.detector.tick(11.0)
+    assert {state_of(bench, id) for id in "abcd"} == {MemberState.DEAD}
+    assert not bench.detector.holding
+
+
+def test_refutations_end_the_hold(bench: Any) -> None:
+    silence(bench, "abcde", 10.0)
+    bench.detector.tick(11.0)
+    assert bench.detector.holding
+    for id in "abcde":
+        bench.refutes(id, 12.0)
+    bench.detector.tick(12.0)
+    assert not bench.detector.holding
+
+
+def test_closed_links_outweigh_the_hold(bench: Any) -> None:
+    silence(bench, "abcde", 10.0)
+    bench.detector.tick(11.0)
+    for accuser in "fgh":
+        bench.hear(bench.accusation(accuser, CLOSED, "a", counter=7), 11.1)
+    assert state_of(bench) is MemberState.DEAD

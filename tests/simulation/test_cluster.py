@@ -1,0 +1,511 @@
+"""N parties on the virtual network. The seed of each is drawn from `--seed`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossip.config import Config, Limits
+from gossip.core.effects import Asked
+from gossip.core.messages import Delta
+from gossip.model import EventKind, MemberState
+from gossip.simulation import Cluster, Network, SimulatedPeer
+
+Towns = Callable[..., Any]
+
+
+# coming and going -------------------------------------------------------------------------------------------------------
+
+
+def test_thirty_that_start_together_converge(seed: int) -> None:
+    cluster = Cluster(seed)
+    for number in range(30):
+        cluster.spawn().register("web", port=1000 + number)
+    assert cluster.run_until(cluster.converged, 5) <= 5
+    assert all(len(peer.lookup("web")) == 30 for peer in cluster.peers)
+    assert all(peer.node.synced for peer in cluster.peers)
+
+
+def test_a_change_is_seen_everywhere_within_a_few_hops_and_costs_two_messages_a_peer(town: Towns, seed: int) -> None:
+    town = town(40, seed)
+    before = [peer.node.local.counters["broadcasts_received"] for peer in town.peers]
+    town[7].register("web", port=80)
+    town.cluster.run(0.02)
+    assert town.seen("web") == [["10.0.0.8:80"]] * 40
+    received = [peer.node.local.counters["broadcasts_received"] - known for peer, known in zip(town.peers, before, strict=True)]
+    assert max(received) <= 2
+
+
+def test_what_is_deregistered_or_drained_is_gone_everywhere(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    one, two = town[1].register("web", port=80), town[2].register("web", port=80)
+    town.cluster.run(0.1)
+    town[1].deregister(one)
+    town[2].drain(two)
+    town.cluster.run(0.1)
+    assert town.seen("web") == [[]] * 10
+    assert [i.id for i in town[5].lookup("web", include_draining=True)] == [two.id]
+
+
+def test_who_is_killed_is_gone_within_a_tenth_of_a_second(town: Towns, seed: int) -> None:
+    town = town(30, seed)
+    town[9].register("web", port=80)
+    town.cluster.run(0.5)
+    town.cluster.kill(town[9])
+    assert town.gone(town[9]) < 0.1
+    assert town.seen("web") == [[]] * 29
+    town.agree(1.0)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 30])
+def test_who_hangs_is_gone_within_seven_seconds_and_back_within_two(town: Towns, seed: int, size: int) -> None:
+    town = town(size, seed)
+    hung = town[1]
+    hung.register("web", port=80)
+    town.cluster.run(0.5)
+    town.cluster.pause(hung)
+    limit = 7.0 if size > 2 else 9.0 + 30.0  # of two, one silent is half of the cluster: not more
+    assert town.gone(hung, limit) <= limit
+    assert town.seen("web")[0] == []
+    town.cluster.run(20)
+    town.cluster.resume(hung)
+    assert town.agree(10) <= 2.0
+    assert town.seen("web")[0] == ["10.0.0.2:80"]
+
+
+@pytest.mark.parametrize("pause_s", [1.5, 2.5, 4.0, 60.0])
+def test_who_stood_still_accuses_nobody(town: Towns, seed: int, pause_s: float) -> None:
+    town = town(10, seed)
+    town.cluster.pause(town[3])
+    town.cluster.run(pause_s)
+    accused = town[3].node.local.counters["accusations_made"]
+    town.cluster.resume(town[3])
+    town.agree(5)
+    town.cluster.run(10)
+    assert town[3].node.local.counters["accusations_made"] == accused
+    assert all(town[3].id in reason.split(" is ")[0] for reason in town.deaths())
+
+
+def test_who_leaves_is_gone_at_once_with_all_it_had(town: Towns, seed: int) -> None:
+    town = town(20, seed)
+    town[4].register("web", port=80)
+    town.cluster.run(0.5)
+    town.cluster.leave(town[4])
+    assert town.gone(town[4]) < 0.1
+    town.cluster.run(1.0)
+    assert not town[4].running
+    assert town.seen("web") == [[]] * 19
+    assert town.deaths() == []
+    assert {p.node.local.table.origins[town[4].id].state for p in town.cluster.running} == {MemberState.LEFT}
+
+
+def test_who_leaves_beside_one_that_hangs_ends_all_the_same(town: Towns, seed: int) -> None:
+    town = town(5, seed)
+    town.cluster.pause(town[1])
+    town.cluster.leave(town[2])
+    limit = town.cluster.network.events + 20_000
+    end = town.cluster.network.now + 1.0
+    while town.cluster.network.now < end:
+        assert town.cluster.network.events < limit, "time stands still"
+        town.cluster.network.step()
+    assert not town[2].running
+
+
+def test_two_of_three_that_die_are_gone(town: Towns, seed: int) -> None:
+    town = town(3, seed)
+    for peer in town.peers[:2]:
+        town.cluster.kill(peer)
+    assert town.cluster.run_until(lambda: len(town[2].members()) == 1, 5) <= 0.5
+
+
+def test_half_of_twenty_that_die_at_once_are_gone(town: Towns, seed: int) -> None:
+    town = town(20, seed)
+    for peer in town.peers[::2]:
+        town.cluster.kill(peer)
+    assert town.agree(30) <= 10
+
+
+def test_four_of_ten_that_hang_at_once_are_gone_within_seven_seconds(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    for peer in town.peers[6:]:
+        town.cluster.pause(peer)
+    assert max(town.gone(peer, 7.0) for peer in town.peers[6:]) <= 7.0
+
+
+def test_if_most_hang_the_last_view_is_served_on_for_half_a_minute(town: Towns, seed: int, notices_of: Any) -> None:
+    town = town(10, seed)
+    town[8].register("web", port=80)
+    town.cluster.run(0.5)
+    for peer in town.peers[3:]:
+        town.cluster.pause(peer)
+    town.cluster.run(25)
+    assert [len(peer.lookup("web")) for peer in town.peers[:3]] == [1] * 3
+    assert all(peer.node.isolated for peer in town.peers[:3])
+    assert any("fell silent at once" in notice for notice in notices_of(town[0]))
+    town.cluster.run(20)
+    assert [len(peer.lookup("web")) for peer in town.peers[:3]] == [0] * 3
+
+
+# splits -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [60, 1800])
+@pytest.mark.parametrize("writers", ["both", "one", "none"])
+def test_a_split_that_heals_is_one_cluster_again_within_fifteen_seconds(
+    town: Towns, seed: int, seconds: int, writers: str
+) -> None:
+    town = town(10, seed)
+    old = town[8].register("web", port=1)
+    town.cluster.run(0.5)
+    town.split(town.peers[:6], town.peers[6:])
+    town.cluster.run(seconds / 2)
+    written = {"both": [town[0], town[9]], "one": [town[9]], "none": []}[writers]
+    for number, peer in enumerate(written):
+        peer.register("web", port=100 + number)
+        peer.register("db", port=100 + number)
+    if writers == "both":
+        town[8].deregister(old)
+    town.cluster.run(seconds / 2)
+    assert [len(peer.members()) for peer in town.peers] == [6] * 6 + [4] * 4
+    town.cluster.network.heal()
+    assert town.agree(30) <= 15
+    assert town.seen("db") == [sorted(f"{peer.host}:{100 + n}" for n, peer in enumerate(written))] * 10
+    assert {len(ids) for ids in town.seen("web")} == {len(written) + (writers != "both")}
+
+
+def test_a_split_heals_though_all_seeds_died_meanwhile_and_the_dead_are_forgotten(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    town.split(town.peers[:6], town.peers[6:])
+    town.cluster.run(60)
+    town.cluster.kill(town[0])  # the only seed
+    town.cluster.run(1500)
+    town.cluster.network.heal()
+    assert town.agree(60) <= 30
+
+
+def test_one_way_silence_of_one_peer_harms_only_that_peer(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    town.cluster.network.cut.update((town[4].host, other.host) for other in town.peers if other is not town[4])
+    town.cluster.run(30)
+    others = {peer.id for peer in town.peers if peer is not town[4]}
+    assert all(set(peer.members()) >= others for peer in town.peers if peer is not town[4])
+    town.cluster.network.heal()
+    assert town.agree(30) <= 15
+
+
+def test_links_that_break_one_by_one_and_come_back_harm_nobody(town: Towns, seed: int) -> None:
+    town = town(8, seed)
+    network = town.cluster.network
+    for step in range(20):
+        a, b = network.random.sample(town.peers, 2)
+        network.cut |= {(a.host, b.host), (b.host, a.host)}
+        a.register("web", port=1000 + step)
+        town.cluster.run(1.0)
+        if step % 3 == 2:
+            network.cut.discard(next(iter(sorted(network.cut))))
+    network.heal()
+    assert town.agree(30) <= 15
+    assert {len(ids) for ids in town.seen("web")} == {20}
+
+
+def test_with_a_fifth_of_all_messages_lost_every_write_arrives(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    town.cluster.network.loss = 0.2
+    for number in range(40):
+        town[number % 10].register("web", port=1000 + number)
+        town.cluster.run(0.5)
+    town.cluster.network.loss = 0.0
+    assert town.agree(30) <= 10
+    assert {len(ids) for ids in town.seen("web")} == {40}
+
+
+# lives and ids ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_with_a_clock_that_went_back_shows_only_the_new_life(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    town[3].register("ghost", port=1)
+    town.cluster.run(1)
+    town.cluster.kill(town[3])
+    again = town.cluster.spawn("again", id=town[3].id, host=town[3].host, wall_skew_s=-10 * 365 * 86400.0)
+    again.register("now", port=2)
+    assert town.agree(10) <= 2
+    assert town.seen("ghost") == [[]] * 10
+    assert town.seen("now") == [["10.0.0.4:2"]] * 10
+
+
+def test_a_restart_before_its_death_was_seen_shows_only_the_new_life(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    town[3].register("ghost", port=1)
+    town.cluster.run(1)
+    town.split([town[3]], [peer for peer in town.peers if peer is not town[3]])  # nobody sees its links close
+    town.cluster.kill(town[3])
+    town.cluster.network.heal()
+    again = town.cluster.spawn("again", id=town[3].id, host=town[3].host)
+    again.register("now", port=2)
+    town.agree(10)
+    assert town.seen("ghost") == [[]] * 10
+    assert {len(ids) for ids in town.seen("now")} == {1}
+
+
+@pytest.mark.parametrize("size", [1, 5, 20])
+def test_two_with_one_id_are_told_within_five_seconds_and_go_on_as_two(
+    town: Towns, seed: int, size: int, notices_of: Any
+) -> None:
+    town = town(size, seed)
+    first = town[size // 2]
+    first.register("web", port=1)
+    lives = first.node.local.me.incarnation
+    second = town.cluster.spawn("twin", id=first.id)
+    second.register("web", port=2)
+    town.peers.append(second)
+    told = lambda peer: any(notice.startswith("DuplicatePeerId") for notice in notices_of(peer))  # noqa: E731
+    assert town.cluster.run_until(lambda: told(first) and told(second), 10) <= 5
+    town.agree(30)
+    town.cluster.run(10)
+    assert first.id != second.id
+    assert {len(peer.members()) for peer in town.peers} == {size + 1}
+    assert {len(ids) for ids in town.seen("web")} == {2}
+    assert first.node.local.me.incarnation[0] - lives[0] <= 30_000
+
+
+def test_a_late_delta_after_the_verdict_does_not_raise_the_dead(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    victim = town[3]
+    me = victim.node.local.me
+    late = Delta(me.id, "", me.incarnation, me.version, me.version + 1, None)
+    frame = town[0].node.local.codec.encode_delta(late)
+    town.cluster.kill(victim)
+    town.gone(victim)
+    town[0].feed(Asked(b"nobody/1", frame))
+    town.cluster.run(60)
+    assert all(victim.id not in peer.members() for peer in town.cluster.running)
+    assert town.cluster.converged()
+
+
+# finding each other -----------------------------------------------------------------------------------------------------
+
+
+def test_seeds_may_come_late(seed: int) -> None:
+    cluster = Cluster(seed)
+    early = [cluster.spawn(seeds=["10.9.9.9:7400"]) for _ in range(3)]
+    cluster.run(10)
+    assert [len(peer.members()) for peer in early] == [1, 1, 1]
+    assert all(peer.node.isolated for peer in early)
+    cluster.spawn(host="10.9.9.9", seeds=["10.9.9.9:7400"])
+    assert cluster.run_until(cluster.converged, 30) <= 8
+    assert not any(peer.node.isolated for peer in early)
+
+
+def zero(cluster: Cluster, number: int) -> SimulatedPeer:
+    return cluster.spawn(zero_configuration=True, host="127.0.0.1", port=20_000 + 2 * number)
+
+
+def holders(cluster: Cluster) -> list[SimulatedPeer]:
+    return [peer for peer in cluster.running if peer.node._dialer.rendezvous.holding]
+
+
+def test_without_configuration_those_on_one_machine_find_each_other(seed: int) -> None:
+    cluster = Cluster(seed)
+    for number in range(6):
+        zero(cluster, number)
+    assert cluster.run_until(cluster.converged, 10) <= 3
+    assert len(holders(cluster)) == 1
+
+
+def test_the_death_of_the_holder_of_the_common_port_heals(seed: int) -> None:
+    cluster = Cluster(seed)
+    for number in range(4):
+        zero(cluster, number)
+    cluster.run(5)
+    (holder,) = holders(cluster)
+    cluster.kill(holder)
+    cluster.run(3)
+    assert len(holders(cluster)) == 1
+    newcomer = zero(cluster, 9)
+    cluster.run_until(cluster.converged, 5)
+    assert len(newcomer.members()) == 4
+
+
+def test_those_who_met_at_a_later_common_port_find_those_who_meet_at_the_first(seed: int) -> None:
+    cluster = Cluster(seed)
+    first, second = zero(cluster, 0), zero(cluster, 1)
+    cluster.run(3)
+    (holder,) = holders(cluster)
+    other = second if holder is first else first
+    cluster.pause(holder)
+    cluster.run_until(lambda: other.node._dialer.rendezvous.holding, 60)
+    cluster.kill(holder)
+    zero(cluster, 2)
+    cluster.run_until(cluster.converged, 30)
+    assert len(other.members()) == 2
+
+
+# states, instances, times to live ---------------------------------------------------------------------------------------
+
+
+def test_a_state_in_parts_and_the_changes_meanwhile_arrive(seed: int) -> None:
+    config = Config(limits=Limits(instances_max=2000, origin_bytes_max=10**6, frame_bytes_max=4096, state_part_bytes_max=4096))
+    cluster = Cluster(seed, config=config)
+    first, second = cluster.spawn(), cluster.spawn()
+    for number in range(1, 400):
+        first.register("web", port=number)
+    cluster.run_until(cluster.converged, 10)
+    third = cluster.spawn()
+    for number in range(400, 600):
+        first.register("web", port=number)
+        cluster.run(0.0001)
+    cluster.run_until(cluster.converged, 10)
+    assert [len(peer.lookup("web")) for peer in (first, second, third)] == [599] * 3
+
+
+def test_of_an_instance_of_several_origins_the_record_of_the_highest_life_is_shown_until_the_last_goes(
+    town: Towns, seed: int
+) -> None:
+    town = town(6, seed)
+    ranks = {}
+    for peer in town.peers[1:4]:
+        peer.register("web", id="shared", port=peer.node.local.me.hash[0] + 1)
+        ranks[peer.node.local.me.incarnation, peer.id] = peer
+    town.cluster.run(0.5)
+    for rank in sorted(ranks, reverse=True):
+        assert {peer.lookup("web")[0].origin for peer in town.cluster.running} == {ranks[rank].id}
+        town.cluster.kill(ranks[rank])
+        town.cluster.run(2)
+    assert town.seen("web") == [[]] * 3
+
+
+def test_what_is_not_renewed_goes_everywhere_when_its_time_ran_out(town: Towns, seed: int) -> None:
+    town = town(5, seed)
+    town[1].register("web", port=1, ttl=3.0)
+    town[1].register("web", port=2)
+    town.cluster.run(2.9)
+    assert {len(ids) for ids in town.seen("web")} == {2}
+    town.cluster.run(0.2)
+    assert {len(ids) for ids in town.seen("web")} == {1}
+    assert town.cluster.converged()
+
+
+def test_a_reported_instance_whose_peer_hangs_goes_sooner_than_by_silence(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    instance = town[4].register("web", port=1)
+    town.cluster.run(0.5)
+    town.cluster.pause(town[4])
+    for peer in town.peers[:3]:
+        peer.report_failure(instance)
+    assert town.gone(town[4]) <= 2.0
+
+
+def test_quiet_costs_little_and_nobody_is_accused(town: Towns, seed: int) -> None:
+    town = town(30, seed)
+    network = town.cluster.network
+    messages, size = network.messages, network.bytes
+    town.cluster.run(60)
+    assert town.deaths() == []
+    assert sum(peer.node.local.counters["accusations_made"] for peer in town.peers) == 0
+    assert (network.messages - messages) / 60 / 30 <= 9  # eight watchers an interval
+    assert (network.bytes - size) / 60 / 30 <= 800
+
+
+# the same seed, the same trace ------------------------------------------------------------------------------------------
+
+TRACE = """
+import sys
+from gossip.simulation import Cluster
+
+cluster = Cluster(int(sys.argv[1]))
+peers = [cluster.spawn() for _ in range(25)]
+cluster.run(3)
+for number, peer in enumerate(peers):
+    peer.register("web", port=number + 1)
+cluster.network.loss = 0.05
+cluster.run(3)
+cluster.kill(peers[4])
+cluster.pause(peers[5])
+cluster.network.partition([peer.host for peer in peers[:12]], [peer.host for peer in peers[12:]])
+cluster.run(20)
+cluster.network.heal()
+cluster.run(10)
+digests = [peer.node.local.table.digest for peer in peers]
+print(cluster.network.events, cluster.network.messages, cluster.network.bytes, digests)
+"""
+
+
+def test_the_same_seed_gives_the_same_trace_whatever_the_hash_seed_of_the_process(seed: int) -> None:
+    root = str(Path(__file__).parents[2])
+    traces = [
+        subprocess.run(
+            [sys.executable, "-c", TRACE, str(seed)],
+            env=os.environ | {"PYTHONHASHSEED": str(salt), "PYTHONPATH": os.pathsep.join([root, *sys.path])},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in (1, 2)
+    ]
+    assert traces[0] == traces[1]
+
+
+def test_another_seed_gives_another_trace() -> None:
+    traces = []
+    for number in (1, 2):
+        cluster = Cluster(number)
+        for _ in range(5):
+            cluster.spawn()
+        cluster.run(3)
+        traces.append((cluster.network.bytes, cluster.network.now, cluster.peers[0].node.local.table.digest))
+    assert traces[0] != traces[1]
+
+
+def test_a_killed_peer_says_nothing_more(town: Towns, seed: int) -> None:
+    town = town(3, seed)
+    town.cluster.pause(town[1])
+    town.cluster.kill(town[1])
+    before = town.cluster.network.messages
+    town.cluster.resume(town[1])
+    assert town.cluster.network.messages == before
+
+
+def test_the_network_keeps_the_order_of_a_stream_and_loses_what_is_sent_into_a_cut() -> None:
+    network, arrived = Network(1, jitter_s=0.5), []
+    for number in range(20):
+        network.send("a", "b", ("s", "t"), 1, lambda number=number: arrived.append(number))
+    network.partition(["a"], ["b"])
+    network.send("a", "b", ("s", "t"), 1, lambda: arrived.append("lost"))
+    network.run(5)
+    assert arrived == list(range(20))
+    assert network.messages == 21
+
+
+def test_events_of_one_moment_run_in_the_order_they_were_asked_for() -> None:
+    network, order = Network(1), []
+    for number in range(5):
+        network.after(1.0, lambda number=number: order.append(number))
+    assert not order
+    network.run(1.0)
+    assert order == [0, 1, 2, 3, 4]
+    assert not network.step()
+
+
+def test_waiting_for_what_does_not_come_ends() -> None:
+    with pytest.raises(TimeoutError, match="3 simulated seconds"):
+        Cluster(1).run_until(lambda: False, 3.0)
+
+
+def test_every_event_kind_about_members_occurs_in_a_life(town: Towns, seed: int) -> None:
+    town = town(6, seed)
+    town.cluster.pause(town[2])
+    town.cluster.run(8)
+    town.cluster.resume(town[2])
+    town.cluster.run(3)
+    town.cluster.leave(town[3])
+    town.cluster.run(1)
+    kinds = [event.kind for event in town[0].history if event.subject == town[2].id]
+    assert kinds == [EventKind.MEMBER_JOINED, EventKind.MEMBER_SUSPECTED, EventKind.MEMBER_DEAD, EventKind.MEMBER_REFUTED]
+    assert town[0].history[-1].kind is EventKind.MEMBER_LEFT

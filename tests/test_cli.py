@@ -1,0 +1,202 @@
+"""The command `gossip` as a user meets it: help, errors, exit codes, lines on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gossip
+from gossip.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+DEADLINE_S = 30.0
+
+Gossip = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run() -> Iterator[Gossip]:
+    """Starts the command in a process of its own; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-W", "error", "-m", "gossip.cli.main", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def lines_until(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """JSON lines up to the first that is wanted."""
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(json.loads(line))
+        if wanted(told[-1]):
+            return told
+    raise AssertionError(f"it ended: {told}")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, the rest of stdout, stderr."""
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, output, errors
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_has_two_examples_and_fits_the_terminal(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(arguments) == 0
+    shown, _ = capsys.readouterr()
+    examples = shown.partition("examples:")[2].strip().splitlines()
+    assert len([line for line in examples if line.strip().startswith("gossip run")]) == 2
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gossip {gossip.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["run", "--fly"], "unrecognized arguments: --fly"),
+        (["run", "orders"], "where does orders listen? Say --port"),
+        (["run", "--port", "80", "--label", "a=b"], "--port, --label without a service"),
+        (["run", "orders", "--port", "http"], "invalid int value: 'http'"),
+        (["run", "orders", "--port", "80", "--label", "version"], "'version' is not KEY=VALUE"),
+        (["run", "orders", "--port", "80", "--ttl", "soon"], "'soon' is not a number of seconds"),
+        (["run", "--alone", "--seed", "127.0.0.1:7400"], "not allowed with argument"),
+    ],
+)
+def test_a_wrong_command_line_is_told_on_stderr_and_ends_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    shown, errors = capsys.readouterr()
+    assert (shown, message in errors) == ("", True), errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "two words"], "name='two words'"),
+        (["--bind", "0.0.0.0:7400"], "no peer can dial that"),
+        (["--seed", "10.0.0.5:7400"], "beyond this machine"),
+        (["orders", "--port", "99999"], "port 99999 is not an int from 1 to 65535"),
+        (["orders", "--port", "80", "--weight", "0"], "weight 0"),
+        (["orders", "--port", "80", "--route", "orders"], "the route 'orders' is not a path"),
+        (["orders", "--port", "80", "--ttl", "-1"], "a time to live"),
+    ],
+)
+def test_what_the_library_refuses_is_told_on_stderr_and_ends_with_1(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = [] if "--seed" in arguments else ["--alone"]
+    assert main(["run", *alone, *arguments]) == 1
+    shown, errors = capsys.readouterr()
+    assert shown == ""
+    assert errors.startswith("gossip run: error: ")
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_json_lines_begin_with_who_it_is_and_then_tell_each_event(run: Gossip) -> None:
+    service = ["orders", "--port", "8080", "--weight", "2", "--label", "version=2", "--route", "/orders", "--instance-id", "o-1"]
+    process = run("run", *service, "--name", "one", "--zone", "a", "--alone", "-o", "json")
+    started, *events = lines_until(process, lambda told: told["kind"] == "ADDED")
+    assert (started["kind"], started["pid"]) == ("started", process.pid)
+    assert started["id"].startswith("one-")
+    assert started["address"].startswith("127.0.0.1:")
+    assert events[-1]["after"] == started["instance"]
+    assert events[-1]["after"] == {
+        "service": "orders",
+        "id": "o-1",
+        "host": "127.0.0.1",
+        "port": 8080,
+        "weight": 2,
+        "labels": {"version": "2"},
+        "routes": ["/orders"],
+        "zone": "a",
+        "origin": started["id"],
+        "state": "UP",
+    }
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[::2] == (0, "")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_makes_it_leave_gracefully_and_end_with_0(run: Gossip, ending: signal.Signals) -> None:
+    common = ["--cluster", f"test-cli-{os.getpid()}-{ending}", "-o", "json"]
+    watcher = run("run", *common, "--name", "watcher", "--alone")
+    (first,) = lines_until(watcher, lambda told: told["kind"] == "started")
+    leaver = run("run", "orders", "--port", "8080", *common, "--name", "leaver", "--seed", first["address"])
+    (second,) = lines_until(leaver, lambda told: told["kind"] == "started")
+    lines_until(watcher, lambda told: told["kind"] == "ADDED")
+    leaver.send_signal(ending)
+    told = lines_until(watcher, lambda told: told["kind"] == "MEMBER_LEFT")
+    assert told[-1]["before"]["id"] == second["id"]
+    assert [one["reason"] for one in told if one["kind"] in ("MEMBER_SUSPECTED", "MEMBER_DEAD")] == []
+    assert ended(leaver)[::2] == (0, "")
+
+
+def test_text_lines_tell_what_happened_and_why(run: Gossip) -> None:
+    process = run("run", "orders", "--port", "8080", "--route", "/orders", "--ttl", "0.1", "--alone", "--name", "one")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("started one-")
+    shown = ""
+    while "REMOVED" not in shown:
+        shown = process.stdout.readline()
+        assert shown, "it ended"
+    assert "orders/127.0.0.1:8080 at 127.0.0.1:8080, weight 1, /orders (its time to live of 0.1 s ran out)" in shown
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[::2] == (0, "")
+
+
+def test_verbose_logs_to_stderr(run: Gossip) -> None:
+    process = run("run", "--alone", "--name", "one", "--verbose")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.terminate()
+    code, _, errors = ended(process)
+    assert code == 0
+    assert "= one: MEMBER_JOINED" in errors
+
+
+def test_an_open_address_is_a_warning_on_stderr(run: Gossip) -> None:
+    process = run("run", "--bind", "127.0.0.1:0", "--advertise", "10.0.0.5", "--alone", "--insecure")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert "gossip run: warning: advertise 10.0.0.5: this peer is open" in ended(process)[2]
+
+
+def test_it_ends_when_nobody_reads_any_more(run: Gossip) -> None:
+    process = run("run", "orders", "--port", "8080", "--ttl", "0.3", "--alone")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # the next event finds no reader
+    with suppress(ValueError):
+        process.wait(DEADLINE_S)
+    assert process.stderr is not None
+    assert (process.wait(DEADLINE_S), process.stderr.read()) == (1, "")
+    process.stderr.close()
