@@ -16,7 +16,7 @@ unexport PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHON
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo '  ARGS="..." is handed on to demo, test and bench; PYTHON=... chooses the interpreter of a new $(VENV).'
+	@echo '  ARGS="..." is handed on to demo, test and bench-visibility; PYTHON=... chooses the interpreter of a new $(VENV).'
 
 demo: $(VENV)/installed ## a cluster on this machine, shown at work
 	@$(PY) nodes/demo.py $(ARGS)
@@ -29,10 +29,11 @@ lint: $(VENV)/installed-dev ## ruff and mypy
 	@$(PY) -m mypy gossip
 
 bench: $(VENV)/installed ## all benchmarks, each beside its anchor
-	@$(PY) -m benchmarks $(ARGS)
+	@$(PY) -m benchmarks.lookup
+	@$(PY) -m benchmarks.visibility
 
 bench-visibility: $(VENV)/installed ## only: how soon a change is seen by all others
-	@$(PY) -m benchmarks visibility $(ARGS)
+	@$(PY) -m benchmarks.visibility $(ARGS)
 
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
