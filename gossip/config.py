@@ -49,8 +49,8 @@ class Repair:
     """Anti-entropy: how differences are pulled."""
 
     pulls_max: int = 4  # at once; more: faster catch-up, more memory
-    answers_max: int = 32  # conversations answered at once; more asks are dropped and come again
     timeout_s: float = 3.0  # without progress a conversation is given up
+    conversation_max_s: float = 60.0  # with progress too; the next one finds the rest
     backoff_s: float = 1.0  # after a pull that brought nothing; doubles per partner
     backoff_max_s: float = 30.0
     reorder_max: int = 64  # deltas of one origin kept while an earlier one is on its way

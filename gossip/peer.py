@@ -2,10 +2,13 @@
 
     register ──▶ mailbox ──▶ bus thread: Node ──▶ effects ──▶ sockets
     lookup  ◀── catalogue ◀── on_batch ◀────────────┘
+
+`Engine` is all of that except waiting for the bus; `Peer` waits by blocking its caller, its twin in `aio` by `await`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -16,9 +19,12 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, parse_seeds, resolve
+from .bus.mailbox import Mailbox
 from .bus.resolver import Resolver
 from .bus.sockets import Sockets
 from .bus.thread import BusThread
@@ -28,7 +34,8 @@ from .catalogue.events import EventLog, Watch
 from .catalogue.reads import Reads
 from .config import Config
 from .core.effects import Changed, Effect, Happened
-from .core.node import Identity, Node
+from .core.node import Node
+from .core.selfhood import Identity
 from .errors import ConfigError, GossipError, InsecureWarning, PeerClosed
 from .model import (
     ID_PATTERN,
@@ -52,18 +59,26 @@ WAIT_STEP_S = 60.0  # waits are cut so that an interrupted system call is notice
 TTL_MAX_S = 366 * 86400.0
 
 
-class Peer(Reads):
-    """One participant of a cluster, embedded in a service. Reads are answered in-process; any thread may call anything.
+class Bell(Protocol):
+    """What a waiting caller is woken by: a `threading.Event`, or its twin in `aio`."""
 
-    Arguments are checked here and nothing runs before `start()` (or `with`). On one machine nothing needs to be
-    configured: all that say `Peer()` find each other.
+    def set(self) -> None:
+        """Wake the caller. Any thread; neither raises nor waits."""
+        ...
 
-    `name`: for people, defaults to the host name. `id`: fixed identity, default `name-<random>`. `cluster`: peers of
-    other clusters are ignored. `bind="host:port"` is the contact, the publisher takes port + 1 ("host:port,port" names
-    both). `advertise="host[:port[,port]]"` is what others dial. `seeds`: contacts of peers that may already run; `[]` =
-    alone, None = zero configuration on 127.0.0.1:7400 (alone, for a bind beyond loopback). `zone`: for `near=True`.
-    `insecure=True` allows addresses beyond loopback without a secret, and warns. `secret`, `snapshot` and
-    `fork="restart"` are not built yet. Raises `ConfigError`.
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller waits for: what is `known` of it (None: go on waiting), and in words what is `missing`."""
+
+    known: Callable[[], Any]
+    missing: Callable[[], str]
+
+
+class Engine(Reads):
+    """What both twins are made of: arguments, node, bus thread, reads, and writes as commands that nobody has run yet.
+
+    Nothing here waits for the bus but `_end`. For the arguments see `Peer`.
     """
 
     def __init__(
@@ -102,7 +117,7 @@ class Peer(Reads):
         self._node: Node | None = None
         self._bus: BusThread | None = None
         self._resolver: Resolver | None = None
-        self._waiters: list[threading.Event] = []
+        self._waiters: list[Bell] = []
         self._started_at = 0.0
         self._last_status: Status | None = None
         self._last_members: tuple[Member, ...] = ()
@@ -132,31 +147,38 @@ class Peer(Reads):
                 "Say bind='0.0.0.0:7400', advertise='<address of this machine>'. Nothing was started."
             )
         warnings.warn(
-            f"{', '.join(open_to_all)}: this peer is open to anybody who reaches its ports", InsecureWarning, stacklevel=4
+            f"{', '.join(open_to_all)}: this peer is open to anybody who reaches its ports", InsecureWarning, stacklevel=3
         )
 
     # life -------------------------------------------------------------------------------------------------------------
 
-    def start(self) -> Peer:
-        """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
+    def _runs(self) -> bool:
+        """Whether it was started. Raises `PeerClosed` when it cannot start any more."""
+        self._refuse_fork()
+        if self._closed:
+            raise PeerClosed(f"peer {self._name!r} was closed and cannot start again. Make a new Peer")
+        return self._bus is not None
 
-        Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
-        by a thread of their own; those of `bind` and `advertise` here.
-        """
+    def _has_names(self) -> bool:
+        """Whether `_addresses` has to ask a resolver, which may take its time."""
+        return any(place is not None and place.is_name for place in (self._bind, self._advertise))
+
+    def _addresses(self) -> dict[str, str]:
+        """The hosts of `bind` and `advertise` as IP addresses. Blocks while names are resolved; raises `ConfigError`."""
+        places = [("bind", self._bind), *([("advertise", self._advertise)] if self._advertise else [])]
+        return {place.host: _resolved(what, place.host) for what, place in places}
+
+    def _start(self, addresses: Mapping[str, str]) -> None:
         with self._life:
-            self._refuse_fork()
-            if self._closed:
-                raise PeerClosed(f"peer {self._name!r} was closed and cannot start again. Make a new Peer")
-            if self._bus is None:
-                self._launch()
-        return self
+            if not self._runs():
+                self._launch(addresses)
 
-    def _launch(self) -> None:
+    def _launch(self, addresses: Mapping[str, str]) -> None:
         names = any(seed.is_name for seed in self._seeds)
         seeds = None if names else tuple(join_address(seed.host, seed.port) for seed in self._seeds)
         sockets = Sockets.open(self._config.links)
         try:
-            host, contact_port, publisher_port = self._bind_sockets(sockets)
+            host, contact_port, publisher_port = self._bind_sockets(sockets, addresses)
             rng = random.SystemRandom()
             node = Node(
                 Identity(
@@ -189,17 +211,17 @@ class Peer(Reads):
             self._resolver.start()
 
     def _seeds_found(self, seeds: tuple[str, ...]) -> None:
-        self.run(lambda node, now: (node.set_seeds(seeds, now), None))
+        self._post(lambda node, now: (node.set_seeds(seeds, now), None), bounded=False)
 
-    def _bind_sockets(self, sockets: Sockets) -> tuple[str, int, int]:
+    def _bind_sockets(self, sockets: Sockets, addresses: Mapping[str, str]) -> tuple[str, int, int]:
         """Bind contact and publisher; returns the host and the two ports that others dial."""
-        host = _resolved("bind", self._bind.host)
+        host = addresses[self._bind.host]
         contact_port = sockets.bind_contact(host, self._bind.port)
         publisher_port = self._bind_publisher(sockets, host, contact_port)
         told = self._advertise
         if told is None:
             return host, contact_port, publisher_port
-        return _resolved("advertise", told.host), told.port or contact_port, told.publisher_port or publisher_port
+        return addresses[told.host], told.port or contact_port, told.publisher_port or publisher_port
 
     def _bind_publisher(self, sockets: Sockets, host: str, contact_port: int) -> int:
         if self._bind.publisher_port is not None:
@@ -213,36 +235,29 @@ class Peer(Reads):
                 raise
             return sockets.bind_publisher(host, 0)
 
-    def close(self, leave: bool = True) -> None:
-        """Say goodbye, end the bus thread, release the ports. Idempotent; less than a second.
-
-        `leave=False` vanishes as a crash does. Reads go on answering from the last view.
-        """
+    def _mark_closed(self) -> bool:
+        """From here on writes and waits raise. False in a forked child, where there is nothing to end."""
         with self._life:
-            if self._forked:
-                return
-            if not self._closed:
+            if not self._forked and not self._closed:
                 self._last_members = self.members()
                 self._closed = True
                 self._last_status = self._status_now()
-            bus = self._bus
+            return not self._forked
+
+    def _end(self, leave: bool) -> None:
+        """The second half of closing, after `_mark_closed`. Blocks while the bus says goodbye; less than a second."""
         if self._resolver is not None:
             self._resolver.stop()
-        if bus is not None:
-            bus.stop(leave)
+        if self._bus is not None:
+            self._bus.stop(leave)
         self._events.end()
         self._wake_waiters()
 
-    def __enter__(self) -> Peer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
+        kind = type(self).__name__
         if self._forked:
-            return f"<Peer {self._name}, of the process that this one was forked from>"
-        return f"<Peer {self._id} at {self.address or 'no address yet'}, {self.state}>"
+            return f"<{kind} {self._name}, of the process that this one was forked from>"
+        return f"<{kind} {self._id} at {self.address or 'no address yet'}, {self.state}>"
 
     def abandon_in_child(self) -> None:
         """In a forked child: thread and sockets are the parent's; from here on every call raises `PeerForked`."""
@@ -289,25 +304,20 @@ class Peer(Reads):
 
     # writes -----------------------------------------------------------------------------------------------------------
 
-    def register(
+    def _registering(
         self,
         service: str,
         *,
         port: int,
-        host: str | None = None,
-        id: str | None = None,
-        weight: int = 1,
-        labels: Mapping[str, str] | None = None,
-        routes: Iterable[str] = (),
-        ttl: float | None = None,
-        check: object = None,
-    ) -> Registration:
-        """Tell everybody that this service runs here; visible to this peer's reads when it returns.
-
-        `host` defaults to the host of `.address`, `id` to `host:port`. `weight`: an int from 1 to 100. `labels`: str to
-        str, 1 KiB. `routes`: path prefixes it serves. `ttl`: seconds after which it is gone unless renewed. `check` is
-        not built yet. Raises `RegistrationError` with nothing changed, `PeerClosed`.
-        """
+        host: str | None,
+        id: str | None,
+        weight: int,
+        labels: Mapping[str, str] | None,
+        routes: Iterable[str],
+        ttl: float | None,
+        check: object,
+    ) -> tuple[Instance, Command, Command]:
+        """The instance, the command that registers it, and the one that takes just this back, had it come to pass."""
         if check is not None:
             raise ConfigError("register(check=...): health checks are not built yet; leave check out, and use ttl with renew()")
         if ttl is not None and not (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and 0 < ttl <= TTL_MAX_S):
@@ -324,14 +334,17 @@ class Peer(Reads):
             zone=self._zone,
             origin=node.id,
         )
+        registered: list[Instance] = []
 
-        def command(node: Node, now: float) -> tuple[list[Effect], Instance]:
-            return node.register(instance, None if ttl is None else float(ttl), now), instance
+        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+            effects = node.register(instance, None if ttl is None else float(ttl), now)
+            registered.append(instance)
+            return effects, None
 
-        ran, _ = self.run(command)
-        if not ran:
-            raise self._closed_error()
-        return Registration(self, instance)
+        def back(node: Node, now: float) -> tuple[list[Effect], None]:
+            return node.deregister([found.key for found in registered], now), None
+
+        return instance, command, back
 
     def report_failure(self, instance: Instance) -> None:
         """A call to this instance failed: skip it in local picks for a back-off, and ping its peer now. Does not wait.
@@ -339,23 +352,24 @@ class Peer(Reads):
         The back-off doubles with each report (`config.balancing`); `lookup` and `locate` are not touched.
         """
         self._note_failure(instance, time.monotonic())
-        bus, node = self._bus, self._node
-        if bus is not None and node is not None and bus.alive:
-            try:
-                bus.mailbox.post(lambda now: (node.report_failure(instance.key, now), None))
-            except GossipError:
-                return  # closed, or too busy to ping: the local back-off holds all the same
+        with suppress(GossipError):  # too busy to ping: the local back-off holds all the same
+            self._post(lambda node, now: (node.report_failure(instance.key, now), None))
 
-    def run(self, command: Command) -> tuple[bool, Any]:
-        """Run a command on the bus thread, for `Registration`: (whether the peer ran, its result)."""
+    def _post(self, command: Command, *, bounded: bool = True) -> None:
+        """Have the bus run a command without waiting for it; nothing if no bus runs. See `Mailbox.post`."""
+        mailbox = self._mailbox()
+        if mailbox is not None:
+            with suppress(PeerClosed):
+                mailbox.post(self._bound(command), bounded=bounded)
+
+    def _mailbox(self) -> Mailbox | None:
+        """The way into the bus; None before `start` and after `close`. Raises `PeerForked`."""
         self._refuse_fork()
-        bus, node = self._bus, self._node
-        if bus is None or node is None or self._closed:
-            return False, None
-        try:
-            return True, bus.mailbox.call(lambda now: command(node, now), CALL_TIMEOUT_S)
-        except PeerClosed:
-            return False, None
+        return None if self._bus is None or self._closed else self._bus.mailbox
+
+    def _bound(self, command: Command) -> Callable[[float], tuple[list[Effect], Any]]:
+        node = self._running()
+        return lambda now: command(node, now)
 
     def _running(self) -> Node:
         self._refuse_fork()
@@ -364,74 +378,55 @@ class Peer(Reads):
         return self._node
 
     def _closed_error(self) -> PeerClosed:
-        if self._closed:
+        if self._closed or self._bus is not None:
             return PeerClosed(f"peer {self._name!r} was closed. Nothing was changed. Start a new Peer to go on")
         return PeerClosed(f"peer {self._name!r} does not run yet. Call start(), or use `with Peer(...) as peer:`")
 
     # events and waits -------------------------------------------------------------------------------------------------
 
-    def watch(self, service: str | None = None, *, initial: bool = False, since: int | None = None) -> Watch:
-        """Follow what happens from this call on: of one service, or of everything, members included.
-
-        `initial`: what is known now comes first, as ADDED. `since`: the events after that `seq` first, or one RESYNC if
-        the history does not reach back so far. Never holds the peer up. Raises `PeerClosed`.
-        """
+    def _watching(
+        self, service: str | None, *, initial: bool, since: int | None, ring: Callable[[], None] | None = None
+    ) -> tuple[Watch, Command]:
         if since is not None and (type(since) is not int or since < 0):
             raise ConfigError(f"watch(since={since!r}): since is the seq of the last event you saw, an int from 0")
         self._running()
+        watch = self._events.watch(service, ring)
 
-        def command(node: Node, now: float) -> tuple[list[Effect], Watch]:
-            return [], self._events.watch(service, self._known(service) if initial else (), since)
+        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+            self._events.follow(watch, self._known(service) if initial else (), since)
+            return [], None
 
-        ran, watch = self.run(command)
-        if not ran:
-            raise self._closed_error()
-        result: Watch = watch
-        return result
+        return watch, command
 
     def _known(self, service: str | None) -> list[Instance]:
         names = self.services() if service is None else (service,)
         return [instance for name in names for instance in self.lookup(name, include_draining=True)]
 
-    def wait_for(self, service: str, n: int = 1, timeout: float | None = None) -> tuple[Instance, ...]:
-        """Wait until `n` instances of a service can be looked up; returns them. Blocks the caller, not the peer.
+    def _instances_wanted(self, service: str, n: int, timeout: float | None) -> Wanted:
+        def known() -> tuple[Instance, ...] | None:
+            return found if len(found := self.lookup(service)) >= n else None
 
-        Raises `TimeoutError` saying what was missing, `PeerClosed`.
-        """
-        found: tuple[Instance, ...] = self._wait(
-            lambda: found if len(found := self.lookup(service)) >= n else None,
-            timeout,
-            lambda: f"{len(self.lookup(service))} of {n} instances of {service!r} are known here after {timeout} s. "
-            f"{len(self.members())} members are known, this one included; check that the service runs and its peer has the "
-            "same cluster and seeds",
-        )
-        return found
+        def missing() -> str:
+            return (
+                f"{len(self.lookup(service))} of {n} instances of {service!r} are known here after {timeout} s. "
+                f"{len(self.members())} members are known, this one included; check that the service runs and its peer has "
+                "the same cluster and seeds"
+            )
 
-    def wait_synced(self, timeout: float | None = None) -> None:
-        """Wait until this peer holds what the others hold (or found nobody to ask). Raises `TimeoutError`, `PeerClosed`."""
+        return Wanted(known, missing)
+
+    def _sync_wanted(self, timeout: float | None) -> Wanted:
         node = self._running()
-        self._wait(
-            lambda: True if node.synced else None,
-            timeout,
-            lambda: f"not synced after {timeout} s: no synced peer has answered. Check the seeds",
-        )
+        missing = f"not synced after {timeout} s: no synced peer has answered. Check the seeds"
+        return Wanted(lambda: True if node.synced else None, lambda: missing)
 
-    def _wait(self, ready: Callable[[], Any], timeout: float | None, missing: Callable[[], str]) -> Any:
+    def _found(self, wanted: Wanted, deadline: float) -> Any:
+        """What is waited for, or None if it is worth waiting on. Raises `TimeoutError` after the deadline, `PeerClosed`."""
         self._running()
-        woken = threading.Event()
-        self._waiters.append(woken)
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        try:
-            while (found := ready()) is None:
-                self._running()
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError(missing())
-                woken.wait(min(left, WAIT_STEP_S))
-                woken.clear()
-            return found
-        finally:
-            self._waiters.remove(woken)
+        found = wanted.known()
+        if found is None and time.monotonic() >= deadline:
+            raise TimeoutError(wanted.missing())
+        return found
 
     def _wake_waiters(self) -> None:
         for woken in tuple(self._waiters):
@@ -495,6 +490,133 @@ class Peer(Reads):
         return self._events.why(names)
 
 
+class Peer(Engine):
+    """One participant of a cluster, embedded in a service. Reads are answered in-process; any thread may call anything.
+
+    Arguments are checked here and nothing runs before `start()` (or `with`). On one machine nothing needs to be
+    configured: all that say `Peer()` find each other.
+
+    `name`: for people, defaults to the host name. `id`: fixed identity, default `name-<random>`. `cluster`: peers of
+    other clusters are ignored. `bind="host:port"` is the contact, the publisher takes port + 1 ("host:port,port" names
+    both). `advertise="host[:port[,port]]"` is what others dial. `seeds`: contacts of peers that may already run; `[]` =
+    alone, None = zero configuration on 127.0.0.1:7400 (alone, for a bind beyond loopback). `zone`: for `near=True`.
+    `insecure=True` allows addresses beyond loopback without a secret, and warns. `secret`, `snapshot` and
+    `fork="restart"` are not built yet. Raises `ConfigError`.
+    """
+
+    # life -------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Peer:
+        """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
+
+        Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
+        by a thread of their own; those of `bind` and `advertise` here.
+        """
+        if not self._runs():
+            self._start(self._addresses())
+        return self
+
+    def close(self, leave: bool = True) -> None:
+        """Say goodbye, end the bus thread, release the ports. Idempotent; less than a second.
+
+        `leave=False` vanishes as a crash does. Reads go on answering from the last view.
+        """
+        if self._mark_closed():
+            self._end(leave)
+
+    def __enter__(self) -> Peer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # writes -----------------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        service: str,
+        *,
+        port: int,
+        host: str | None = None,
+        id: str | None = None,
+        weight: int = 1,
+        labels: Mapping[str, str] | None = None,
+        routes: Iterable[str] = (),
+        ttl: float | None = None,
+        check: object = None,
+    ) -> Registration:
+        """Tell everybody that this service runs here; visible to this peer's reads when it returns.
+
+        `host` defaults to the host of `.address`, `id` to `host:port`. `weight`: an int from 1 to 100. `labels`: str to
+        str, 1 KiB. `routes`: path prefixes it serves. `ttl`: seconds after which it is gone unless renewed. `check` is
+        not built yet. Raises `RegistrationError` with nothing changed, `PeerClosed`.
+        """
+        instance, command, _ = self._registering(
+            service,
+            port=port,
+            host=host,
+            id=id,
+            weight=weight,
+            labels=labels,
+            routes=routes,
+            ttl=ttl,
+            check=check,
+        )
+        self._must(command)
+        return Registration(self, instance)
+
+    def run(self, command: Command) -> tuple[bool, Any]:
+        """Run a command on the bus thread, for `Registration`: (whether the peer ran, its result)."""
+        mailbox = self._mailbox()
+        if mailbox is None:
+            return False, None
+        try:
+            return True, mailbox.call(self._bound(command), CALL_TIMEOUT_S)
+        except PeerClosed:
+            return False, None
+
+    def _must(self, command: Command) -> None:
+        ran, _ = self.run(command)
+        if not ran:
+            raise self._closed_error()
+
+    # events and waits -------------------------------------------------------------------------------------------------
+
+    def watch(self, service: str | None = None, *, initial: bool = False, since: int | None = None) -> Watch:
+        """Follow what happens from this call on: of one service, or of everything, members included.
+
+        `initial`: what is known now comes first, as ADDED. `since`: the events after that `seq` first, or one RESYNC if
+        the history does not reach back so far. Never holds the peer up. Raises `PeerClosed`.
+        """
+        watch, command = self._watching(service, initial=initial, since=since)
+        self._must(command)
+        return watch
+
+    def wait_for(self, service: str, n: int = 1, timeout: float | None = None) -> tuple[Instance, ...]:
+        """Wait until `n` instances of a service can be looked up; returns them. Blocks the caller, not the peer.
+
+        Raises `TimeoutError` saying what was missing, `PeerClosed`.
+        """
+        found: tuple[Instance, ...] = self._wait(self._instances_wanted(service, n, timeout), timeout)
+        return found
+
+    def wait_synced(self, timeout: float | None = None) -> None:
+        """Wait until this peer holds what the others hold (or found nobody to ask). Raises `TimeoutError`, `PeerClosed`."""
+        self._wait(self._sync_wanted(timeout), timeout)
+
+    def _wait(self, wanted: Wanted, timeout: float | None) -> Any:
+        woken = threading.Event()
+        self._waiters.append(woken)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            while (found := self._found(wanted, deadline)) is None:
+                woken.wait(min(max(deadline - time.monotonic(), 0.0), WAIT_STEP_S))
+                woken.clear()
+            return found
+        finally:
+            self._waiters.remove(woken)
+
+
 # arguments ------------------------------------------------------------------------------------------------------------
 
 
@@ -522,17 +644,17 @@ def _host_name() -> str:
 def _resolved(what: str, host: str) -> str:
     try:
         return resolve(host) if Endpoint(host, 0).is_name else host
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as a..b
         raise ConfigError(f"{what}: cannot resolve {host!r}: {error}. Pass an IP address. Nothing was started.") from error
 
 
 # the process ----------------------------------------------------------------------------------------------------------
 
-_running_peers: weakref.WeakSet[Peer] = weakref.WeakSet()
+_running_peers: weakref.WeakSet[Engine] = weakref.WeakSet()
 _fork_hook_set = False
 
 
-def _remember_for_forks(peer: Peer) -> None:
+def _remember_for_forks(peer: Engine) -> None:
     """Peers must know when they wake up in a forked child; the hook is set with the first of them, not at import."""
     global _fork_hook_set  # noqa: PLW0603
     if not _fork_hook_set and hasattr(os, "register_at_fork"):

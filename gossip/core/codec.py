@@ -220,9 +220,12 @@ class Codec:
 
     def decode(self, frame: bytes) -> Message:
         """Any message but a delegated envelope. Raises `WireError` and nothing else."""
-        decoder = _DECODERS.get(self.kind(frame))
+        kind = self.kind(frame)
+        decoder = _DECODERS.get(kind)
         if decoder is None:
             raise UnknownKind(f"kind {frame[1]}")
+        if len(frame) > self.frame_bytes_max and kind != _DELTA:  # only a state may be larger, in parts
+            raise WireError(f"a frame of {len(frame)} bytes")
         try:
             return decoder(self, frame)
         except WireError:

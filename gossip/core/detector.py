@@ -51,6 +51,7 @@ class Case:
     opened_at: float
     accusers: dict[str, Evidence] = field(default_factory=dict)
     relayed: int = 0
+    due: float = 0.0  # when the suspicion runs out, as of the last judgement
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Mute:
 
 
 class Detector:
-    """Owns watches, cases, mutes and my accusations. `ping(origin)` and `dial(origin)` are the node's."""
+    """Owns watches, cases, mutes and my accusations. `ping` asks a member, `refute` answers for me."""
 
     def __init__(
         self,
@@ -70,12 +71,11 @@ class Detector:
         membership: Membership,
         *,
         ping: Callable[[Origin, float], bool],
-        dial: Callable[[Origin, float], None],
         refute: Callable[[Incarnation, int], None],
     ) -> None:
         self._local = local
         self._membership = membership
-        self._ping, self._dial, self._refute = ping, dial, refute
+        self._ping, self._refute = ping, refute
         self.watches: dict[str, Watch] = {}
         self.cases: dict[str, Case] = {}
         self._mutes: OrderedDict[tuple[str, str], Mute] = OrderedDict()
@@ -156,6 +156,7 @@ class Detector:
         for id in [id for id, charge in self._gathered.items() if charge.evidence is Evidence.SILENT]:
             del self._gathered[id]
         for case in self.cases.values():  # refutations may wait unread
+            case.due += now - case.opened_at
             case.opened_at = now
         self._local.counters["pauses"] += 1
 
@@ -169,17 +170,26 @@ class Detector:
                 silent.append((origin, watch))
         if not silent:
             return
-        self._doubt_myself(len(silent), now)
+        self._doubt_myself(now)
         for origin, watch in silent:
             watch.pinged = self._ping(origin, now)
+
+    def _quiet(self, now: float) -> int:
+        """How many of those I watch are silent, or will be within an interval unless they speak."""
+        origins = self._local.table.origins
+        watched = [(watch, origin) for id, watch in self.watches.items() if (origin := origins.get(id)) is not None]
+        return sum(1 for watch, origin in watched if self._silent_at(watch, origin) - origin.interval_s <= now)
 
     def _silent_at(self, watch: Watch, origin: Origin) -> float:
         return watch.quiet_since + self._local.config.detection.silence_intervals * origin.interval_s
 
-    def _doubt_myself(self, silent: int, now: float) -> None:
-        """Lifeguard: if half of those I watch fell silent at once, ask three others before I accuse anybody."""
+    def _doubt_myself(self, now: float) -> None:
+        """Lifeguard: if half of those I watch fell silent at once, ask three others before I accuse anybody.
+
+        At once is within one interval: heartbeats are spread over it.
+        """
         config = self._local.config.detection
-        if len(self.watches) < DOUBT_LINKS_MIN or 2 * silent < len(self.watches) or now < self._next_doubt_at:
+        if len(self.watches) < DOUBT_LINKS_MIN or 2 * self._quiet(now) < len(self.watches) or now < self._next_doubt_at:
             return
         others = [o for o in self._local.table.alive() if o.id not in self.watches and o is not self._local.me]
         if len(others) < DOUBT_PINGS:
@@ -324,9 +334,11 @@ class Detector:
         """Dead now, dead later, or not yet. The same at everyone who holds the same accusations."""
         standing = self._standing(case)
         closed = [accuser for accuser, evidence in standing.items() if evidence is Evidence.CLOSED]
-        if closed and len(closed) >= min(self._local.config.detection.closed_accusers, self._unaccused_others(origin)):
+        enough = self._local.config.detection.closed_accusers
+        case.due = self._deadline(origin, case, standing)
+        if closed and (len(closed) >= enough or len(closed) >= self._unaccused_others(origin)):
             self._condemn(origin, f"{origin.id} is gone: its links closed at {', '.join(sorted(closed))}", now)
-        elif now >= self._deadline(origin, case, standing) and not self._holding(origin, case, now):
+        elif now >= case.due and not self._holding(origin, now):
             accusers = ", ".join(sorted(standing or case.accusers))
             self._condemn(origin, f"{origin.id} is silent: accused by {accusers} and did not refute", now)
 
@@ -357,7 +369,7 @@ class Detector:
         """Whether verdicts by silence are held because most members fell silent at once."""
         return self._hold_until is not None
 
-    def _holding(self, origin: Origin, case: Case, now: float) -> bool:
+    def _holding(self, origin: Origin, now: float) -> bool:
         """More than half silent within one suspicion: rather a split than deaths. Serve on for a bounded time."""
         config = self._local.config.detection
         if self._hold_until is not None:
@@ -393,12 +405,14 @@ class Detector:
         self._check_silence(now)
         if now >= self._gather_until:
             self._send_gathered(now)
-        self._rejudge_at = NEVER
+        again = now >= self._rejudge_at
+        if again:
+            self._rejudge_at = NEVER
         for id, case in list(self.cases.items()):
             origin = self._local.table.origins.get(id)
             if origin is None:
                 del self.cases[id]
-            elif origin.alive:
+            elif origin.alive and (again or now >= case.due):
                 self._judge(origin, case, now)
         self._end_hold(now)
         while self._silenced and now - next(iter(self._silenced.values())) > 60:
@@ -415,7 +429,7 @@ class Detector:
         for id, case in self.cases.items():
             origin = origins.get(id)
             if origin is not None and origin.alive:
-                found = min(found, max(self._deadline(origin, case, self._standing(case)), self._hold_until or 0.0))
+                found = min(found, max(case.due, self._hold_until or 0.0))
         return found
 
     def why_suspected(self, id: str) -> list[Charge]:

@@ -96,9 +96,8 @@ class Digests:
 
     def agreement(self) -> float:
         """The share of the neighbours that speak regularly whose last judged digest was mine; 1.0 without any."""
-        if not self.neighbours:
-            return 1.0
-        return sum(neighbour.agrees for neighbour in self.neighbours.values()) / len(self.neighbours)
+        neighbours = tuple(self.neighbours.values())  # other threads ask
+        return sum(neighbour.agrees for neighbour in neighbours) / len(neighbours) if neighbours else 1.0
 
     def next_deadline(self) -> float:
         """When the next digest is judged."""

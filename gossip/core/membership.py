@@ -59,6 +59,15 @@ class Membership:
         kind = EventKind.MEMBER_LEFT if state is MemberState.LEFT else EventKind.MEMBER_DEAD
         local.happened(kind, origin.id, reason, before=before, after=origin.member())
 
+    def forget_others(self, reason: str, now: float) -> None:
+        """All that is known of others is too old to be passed on: begin anew, as a newcomer does."""
+        table, me = self._local.table, self._local.me
+        for origin in [origin for origin in table.alive() if origin is not me]:
+            self.settle(origin, MemberState.DEAD, reason, now)
+        for origin in list(table.settled()):
+            table.remove(origin)
+        table.floors.clear()
+
     def restore(self, origin: Origin, now: float, *, new_life: bool) -> None:
         """It lives after all (a refutation), or again (a new life)."""
         local = self._local

@@ -11,7 +11,6 @@ shell passes, one that goes on while the machine sleeps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config import Config
@@ -27,9 +26,7 @@ from .effects import (
     Answered,
     Asked,
     Bound,
-    Call,
     Effect,
-    HangUp,
     Heard,
     Input,
     LinkClosed,
@@ -38,6 +35,7 @@ from .effects import (
     Subscribed,
     Unsubscribed,
 )
+from .linking import Linker
 from .local import Chance, Local
 from .membership import Membership
 from .merge import Merger
@@ -49,46 +47,22 @@ from .messages import (
     Header,
     Heartbeat,
     IdHash,
-    Incarnation,
     InstanceKey,
     Ping,
     Pong,
     Sync,
 )
 from .origin import Origin, Outcome
+from .pings import Pings
 from .repair import Ended, Repair
+from .selfhood import Identity, Selfhood
 
-PINGS_MAX = 64
 EXPIRE_INTERVAL_S = 60.0
 COMPLAINT_INTERVAL_S = 60.0
-RISE_WINDOW_S = 60.0
-RISES_SUSPICIOUS = 2  # twice in a minute somebody else spoke as me: tell the user
-RISES_MAX = 3  # three times: the younger of us takes a new id
 RESUME_DIALS = 2
 NEVER = float("inf")
 _AT, _STAR = TOPIC_SELF[0], TOPIC_ALL[0]
 _ENVELOPE_KIND = ord("D")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a node is when it starts. `wall_ms` and `nonce` make its first incarnation."""
-
-    id: str
-    name: str
-    cluster: str
-    zone: str
-    host: str
-    contact_port: int
-    publisher_port: int
-    wall_ms: int
-    nonce: int
-
-
-@dataclass(slots=True)
-class _Ping:
-    origin: str
-    deadline: float
 
 
 class Node:
@@ -128,13 +102,13 @@ class Node:
         )
         self._membership = Membership(local)
         self._author = Author(local, self._membership)
-        self._detector = Detector(
-            local, self._membership, ping=self._ping, dial=self._dial_member, refute=self._refute
-        )
+        self._self = Selfhood(local, self._author)
+        self._pings = Pings(local, new_call=self._new_call)
+        self._detector = Detector(local, self._membership, ping=self._pings.send, refute=self._self.refute)
         self._merger = Merger(
             local,
             self._membership,
-            about_me=self._hear_of_myself,
+            about_me=self._self.hear,
             moved_on=self._detector.reconcile,
             voids=self._detector.voids,
         )
@@ -151,15 +125,13 @@ class Node:
         self._dialer = Dialer(local, self._repair, seeds=seeds, zero_configuration=zero_configuration)
         self._digests = Digests(config.heartbeats)
         self.mesh = Mesh()
+        self._linker = Linker(local, self.mesh)
         self._calls = 0
-        self._pings: dict[int, _Ping] = {}
-        self._rises: list[float] = []
-        self._complained: dict[str, float] = {}
+        self._complained_at = -NEVER
         self._peak = 1
-        self._was_alone = True
-        self._newcomer_since: float | None = None
-        self._next_heartbeat = self._next_relink = self._next_expiry = 0.0
+        self._next_heartbeat = self._next_expiry = 0.0
         self._last_tick = 0.0
+        self._forget_at = NEVER
         self._leave_until: float | None = None
 
     # what is so -----------------------------------------------------------------------------------------------------
@@ -194,7 +166,7 @@ class Node:
     @property
     def suspects(self) -> int:
         """How many members are accused."""
-        return sum(1 for origin in self.local.table.origins.values() if origin.state is MemberState.SUSPECTED)
+        return sum(1 for origin in tuple(self.local.table.origins.values()) if origin.state is MemberState.SUSPECTED)
 
     @property
     def left(self) -> bool:
@@ -207,6 +179,7 @@ class Node:
         """The first effects: subscriptions, dials."""
         local = self.local
         self._last_tick = now
+        self._heard_somebody(now)
         local.out += [Listen(TOPIC_SELF + local.me.hash), Listen(TOPIC_ALL)]
         self._author.begin(now)
         self._next_heartbeat = now + local.jittered(local.config.heartbeats.interval_s) / 2
@@ -216,6 +189,8 @@ class Node:
 
     def handle(self, input: Input, now: float) -> list[Effect]:
         """One input."""
+        if now >= self._forget_at:
+            self._forget_others(now)
         try:
             self._HANDLERS[type(input)](self, input, now)
         except ForeignCluster:
@@ -228,14 +203,16 @@ class Node:
 
     def tick(self, now: float) -> list[Effect]:
         """All that is due."""
-        local = self.local
+        if now >= self._forget_at:
+            self._forget_others(now)
         self._notice_a_pause(now)
         self._last_tick = now
         if now >= self._next_heartbeat:
             self._send_heartbeats(now)
         self._author.expire(now)
         self._pull_what_is_missing(now)
-        self._give_up_pings(now)
+        for origin in self._pings.overdue(now):
+            self._detector.unanswered(origin, now)
         self._repair.tick(now)
         self._detector.tick(now)
         if self._leave_until is None:
@@ -244,13 +221,13 @@ class Node:
             self._next_expiry = now + EXPIRE_INTERVAL_S
             self._merger.expire(now)
         self._notice_mass_loss(now)
-        if (local.links_dirty and now >= self._next_relink) or now >= self.mesh.next_deadline():
+        if self._linker.due(now):
             self._relink(now)
         return self._effects(now)
 
     def next_deadline(self) -> float:
         """When `tick` is due."""
-        found = min(
+        return min(
             self._next_heartbeat,
             self._next_expiry,
             self._author.next_deadline(),
@@ -259,10 +236,9 @@ class Node:
             self._repair.next_deadline(),
             self._detector.next_deadline(),
             self._dialer.next_deadline() if self._leave_until is None else self._linger(self._leave_until),
-            self.mesh.next_deadline(),
-            min((ping.deadline for ping in self._pings.values()), default=NEVER),
+            self._linker.next_deadline(),
+            self._pings.next_deadline(),
         )
-        return min(found, self._next_relink) if self.local.links_dirty else found
 
     def _linger(self, until: float) -> float:
         return until if self._last_tick < until else NEVER
@@ -316,6 +292,7 @@ class Node:
         """Say goodbye; relay on until `left`."""
         if self._leave_until is None:
             self._leave_until = now + self.local.config.overlay.leave_linger_s
+            self._self.leaving = True
             self._author.say_goodbye()
         return self._effects(now)
 
@@ -379,6 +356,7 @@ class Node:
         if origin.state is not MemberState.ALIVE:
             self._dial_member(origin, now)
         self._detector.heard(origin.id, now)
+        self._heard_somebody(now)
         if (beat.incarnation, beat.version) > (origin.incarnation, origin.version):
             self._merger.missed(origin.id, origin.contact, now)
         if origin.alive:
@@ -394,8 +372,7 @@ class Node:
             self.local.counters["subscribers_refused"] += 1
             return
         fan.add(hash)
-        if self._newcomer_since is not None:
-            self.local.links_dirty = True
+        self._linker.subscribed()
         self.local.tell(hash, self.local.codec.encode(self._heartbeat(linked=True)))
         origin = self.local.table.by_hash.get(hash)
         if origin is not None and origin.state is MemberState.DEAD:
@@ -446,19 +423,14 @@ class Node:
             self._repair.answered(input.call, message, input.frame, now)
 
     def _on_pong(self, call: int, pong: Pong, now: float) -> None:
-        ping = self._pings.pop(call, None)
-        if ping is None:
-            return
-        local = self.local
-        local.out.append(HangUp(call))
-        origin = local.table.origins.get(ping.origin)
+        origin, me = self._pings.answered(call, pong), self.local.me
         if origin is None:
             return
         self._detector.answered_as(origin, pong.id, now)
         if pong.id == origin.id and (pong.incarnation, pong.version) > (origin.incarnation, origin.version):
             self._merger.missed(origin.id, origin.contact, now)
         if not pong.held_alive:
-            self._refute(local.me.incarnation, local.me.header.pulse)
+            self._self.refute(me.incarnation, me.header.pulse)
             self._repair.converse(origin.contact, now, dialled=True)
 
     def _meet_foreigner(self, input: Input, now: float) -> None:
@@ -467,13 +439,13 @@ class Node:
         if isinstance(input, Asked):
             self.local.out.append(Answer(input.token, self.local.codec.encode(Foreign())))
         elif isinstance(input, Answered):
-            if self._pings.pop(input.call, None) is not None:
-                self.local.out.append(HangUp(input.call))
+            self._pings.end(input.call)
             self._repair.foreign(input.call, now)
 
     def _conversation_ended(self, end: Ended, now: float) -> None:
         self._dialer.ended(end, now)
         if end.ok and end.conversation.partner is not None:
+            self._heard_somebody(now)
             self._detector.heard(end.conversation.partner, now)
 
     def _new_call(self) -> int:
@@ -482,30 +454,7 @@ class Node:
 
     def _dial_member(self, origin: Origin, now: float) -> None:
         """Whoever speaks and is held dead or accused is to hear so; its contact knows the way."""
-        self._repair.converse(origin.contact, now, dialled=False)
-
-    # pings ----------------------------------------------------------------------------------------------------------
-
-    def _ping(self, origin: Origin, now: float) -> bool:
-        """Ask a member over a fresh connection whether it lives; False if too many are under way."""
-        if any(ping.origin == origin.id for ping in self._pings.values()):
-            return True
-        if len(self._pings) >= PINGS_MAX:
-            return False
-        local = self.local
-        call = self._new_call()
-        self._pings[call] = _Ping(origin.id, now + local.config.detection.ping_timeout_s)
-        me = local.me
-        local.out.append(Call(call, origin.contact, local.codec.encode(Ping(me.id, me.incarnation, me.header.pulse))))
-        return True
-
-    def _give_up_pings(self, now: float) -> None:
-        for call, ping in [(call, ping) for call, ping in self._pings.items() if ping.deadline <= now]:
-            del self._pings[call]
-            self.local.out.append(HangUp(call))
-            origin = self.local.table.origins.get(ping.origin)
-            if origin is not None:
-                self._detector.unanswered(origin, now)
+        self._repair.converse(origin.contact, now, dialled=False, urgent=True)
 
     # links ----------------------------------------------------------------------------------------------------------
 
@@ -520,37 +469,9 @@ class Node:
         self._dialer.bound(input.endpoint, input.ok, now)
 
     def _relink(self, now: float) -> None:
-        """Aim at the links that follow from the members now; watch whom I am to watch."""
-        local, config = self.local, self.local.config.overlay
-        local.links_dirty = False
-        if not local.alone:  # the first links of a newcomer need not wait
-            self._next_relink = now + config.relink_interval_s
-        by_hash = local.table.by_hash
-        near_only = self._is_newcomer(now)
-        wanted = {hash: by_hash[hash].publisher for hash in sorted(local.overlay.links(near_only=near_only))}
-        local.out += self.mesh.aim(wanted, local.overlay.members, now, timeout_s=config.link_timeout_s)
-        watched = local.overlay.watched()
-        self._detector.watch({by_hash[hash].id for hash in watched}, now)
+        watched = self._linker.relink(now)
+        self._detector.watch({self.local.table.by_hash[hash].id for hash in watched}, now)
         self._digests.forget(watched)
-        if near_only:
-            local.links_dirty = True
-            self._next_relink = now + config.relink_interval_s
-
-    def _is_newcomer(self, now: float) -> bool:
-        """A range delegated to me before I have subscribers of my own would be lost: take far links later."""
-        local, config = self.local, self.local.config.overlay
-        if local.alone:
-            self._was_alone, self._newcomer_since = True, None
-            return False
-        if self._was_alone:
-            self._was_alone, self._newcomer_since = False, now
-        if self._newcomer_since is None:
-            return False
-        subscribers = len(local.fan.subscribers)
-        if now - self._newcomer_since >= config.newcomer_wait_s or 2 * subscribers >= len(local.overlay.links(near_only=False)):
-            self._newcomer_since = None
-            return False
-        return True
 
     # time -----------------------------------------------------------------------------------------------------------
 
@@ -561,7 +482,17 @@ class Node:
         for hash in self._digests.differing(now):
             origin = self.local.table.by_hash.get(hash)
             if origin is not None and origin.alive:
-                self._repair.converse(origin.contact, now, dialled=False)
+                self._repair.converse(origin.contact, now, dialled=False, urgent=True)
+
+    def _heard_somebody(self, now: float) -> None:
+        self._forget_at = now + self.local.config.joining.retention_s / 2
+
+    def _forget_others(self, now: float) -> None:
+        """I heard nobody for so long that others may have forgotten who died: what I know of them could be ghosts."""
+        self._heard_somebody(now)
+        if len(self.local.table.origins) + len(self.local.table.floors) > 1:
+            hours = self.local.config.joining.retention_s / 7200
+            self._membership.forget_others(f"nobody was heard for {hours:g} h; what was known of others is forgotten", now)
 
     def _notice_a_pause(self, now: float) -> None:
         """A tick far too late: I stood still. Nobody else's silence counts, and others may have given me up."""
@@ -570,8 +501,7 @@ class Node:
         if pause < config.heartbeats.interval_s + config.detection.late_tick_s:
             return
         self._detector.paused(now)
-        for ping in self._pings.values():  # its answer may wait unread
-            ping.deadline = now + config.detection.ping_timeout_s
+        self._pings.paused(now)
         if pause >= config.detection.silence_intervals * config.heartbeats.interval_s and not local.alone:
             local.notice(local.me.id, f"this process stood still for {pause:.1f} s; telling the others that it lives")
             self._author.refute(local.me.header.pulse)
@@ -587,45 +517,12 @@ class Node:
             self._peak = living
             self._dialer.mass_loss(now)
 
-    # myself ---------------------------------------------------------------------------------------------------------
-
-    def _refute(self, incarnation: Incarnation, pulse: int) -> None:
-        """Somebody accuses me, or holds me dead, at this life or a higher one."""
-        if self._leave_until is not None:
-            return
-        if incarnation > self.local.me.incarnation:
-            self._author.rise_above(incarnation)
-        else:
-            self._author.refute(pulse)
-
-    def _hear_of_myself(self, delta: Delta, now: float) -> None:
-        """A delta under my id: an echo, a former life that outlived me, or another process with my id."""
-        me = self.local.me
-        if delta.incarnation <= me.incarnation or self._leave_until is not None:
-            return
-        self._rises = [*(at for at in self._rises if now - at < RISE_WINDOW_S), now][-RISES_MAX:]
-        other = delta.header
-        shared = other is not None and (other.boot_ms, other.boot_nonce) != (me.header.boot_ms, me.header.boot_nonce)
-        if len(self._rises) >= RISES_SUSPICIOUS and shared and other is not None:
-            younger = (me.header.boot_ms, me.header.boot_nonce) > (other.boot_ms, other.boot_nonce)
-            if len(self._rises) == RISES_SUSPICIOUS:
-                self.local.notice(
-                    me.id,
-                    f"DuplicatePeerId: another living process, at {other.host}:{other.contact_port}, also calls itself {me.id}; "
-                    "give each its own id. The younger one takes a new id",
-                )
-            if younger and len(self._rises) >= RISES_MAX:
-                self._rises = []
-                self._author.take_new_id(f"{me.header.name}-{self.local.chance.getrandbits(48):012x}", now)
-                return
-        self._author.rise_above(delta.incarnation)
-
     # strangers ------------------------------------------------------------------------------------------------------
 
     def _drop(self, why: str, now: float) -> None:
         self.local.counters["frames_dropped"] += 1
-        if now - self._complained.get("dropped", -NEVER) >= COMPLAINT_INTERVAL_S:
-            self._complained["dropped"] = now
+        if now - self._complained_at >= COMPLAINT_INTERVAL_S:
+            self._complained_at = now
             self.local.notice(self.local.me.id, f"dropped a frame that is no message of ours ({why}); more are only counted")
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {

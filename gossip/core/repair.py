@@ -36,6 +36,7 @@ class Conversation:
     call: int
     endpoint: str
     deadline: float
+    ends_at: float  # however busy it is
     dialled: bool  # at a seed or a dead member's address: failure is no news, success may end the solitude
     whole: bool  # compares whole views; else it only pulls one origin
     partner: str | None = None
@@ -87,12 +88,17 @@ class Repair:
 
     # asking -----------------------------------------------------------------------------------------------------------
 
-    def converse(self, endpoint: str, now: float, *, dialled: bool) -> bool:
-        """Compare views with whoever is there; False if too much is under way, or it is too early for this one."""
+    def converse(self, endpoint: str, now: float, *, dialled: bool, urgent: bool = False) -> bool:
+        """Compare views with whoever is there; False if too much is under way, or it is too early for this one.
+
+        `urgent`: somebody who is held dead spoke; only the shortest wait keeps it from being told so.
+        """
         local = self._local
         if any(talk.whole and talk.endpoint == endpoint for talk in self.conversations.values()):
             return False
-        not_before = self._waits.get(endpoint, (0.0, 0.0))[0]
+        not_before, wait = self._waits.get(endpoint, (0.0, 0.0))
+        if urgent:
+            not_before -= max(0.0, wait - local.config.repair.backoff_s)
         if not self._has_room(dialled=dialled) or (not dialled and now < not_before):
             return False
         talk = self._open(endpoint, now, dialled=dialled, whole=True)
@@ -122,7 +128,8 @@ class Repair:
 
     def _open(self, endpoint: str, now: float, *, dialled: bool, whole: bool) -> Conversation:
         call = self._new_call()
-        talk = Conversation(call, endpoint, now + self._local.config.repair.timeout_s, dialled, whole)
+        config = self._local.config.repair
+        talk = Conversation(call, endpoint, now + config.timeout_s, now + config.conversation_max_s, dialled, whole)
         self.conversations[call] = talk
         self._local.counters["conversations"] += 1
         return talk
@@ -141,7 +148,7 @@ class Repair:
         talk = self.conversations.get(call)
         if talk is None:
             return
-        talk.deadline = now + self._local.config.repair.timeout_s
+        talk.deadline = min(now + self._local.config.repair.timeout_s, talk.ends_at)
         step = self._STEPS.get(type(message))
         if step is not None:
             step(self, talk, message, frame, now)

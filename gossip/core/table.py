@@ -17,6 +17,7 @@ from ..model import MemberState
 from .messages import BUCKETS, Entry, IdHash, Incarnation
 from .origin import Origin
 
+SETTLED_MAX = 1024  # dead and left origins whose state is kept
 _MASK = (1 << 64) - 1
 _STAMP = struct.Struct("!8sQQQ")
 _SUMS = struct.Struct(f"!{BUCKETS}Q")
@@ -145,7 +146,9 @@ class Table:
 
     def expire(self, now: float, *, state_s: float, retention_s: float, floors_max: int) -> list[str]:
         """States of the long dead become floors, floors end with the retention or beyond their bound. Returns what ended."""
-        for origin in [o for o in self.settled() if now - o.settled_at > state_s]:
+        settled = sorted(self.settled(), key=lambda origin: origin.settled_at)
+        surplus = len(settled) - SETTLED_MAX
+        for origin in [o for place, o in enumerate(settled) if place < surplus or now - o.settled_at > state_s]:
             self.forget(origin)
         ended = [id for id, floor in self.floors.items() if now - floor.settled_at > retention_s]
         if len(self.floors) - len(ended) > floors_max:

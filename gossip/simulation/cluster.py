@@ -43,7 +43,8 @@ from ..core.effects import (
     Unlisten,
     Unsubscribed,
 )
-from ..core.node import Identity, Node
+from ..core.node import Node
+from ..core.selfhood import Identity
 from ..model import Instance, InstanceState, Member, checked_instance
 from .network import Network
 

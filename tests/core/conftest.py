@@ -19,8 +19,9 @@ from gossip.core.local import Local
 from gossip.core.membership import Membership
 from gossip.core.merge import Merger, Taken
 from gossip.core.messages import Accusation, Charge, Delta, Evidence, Header, Incarnation, Message
-from gossip.core.node import Identity, Node
+from gossip.core.node import Node
 from gossip.core.origin import Origin
+from gossip.core.selfhood import Identity
 from gossip.model import Instance
 
 LIFE: Incarnation = (1_000, 1)
@@ -70,7 +71,6 @@ class Bench:
             self.local,
             self.membership,
             ping=self._ping,
-            dial=lambda origin, now: None,
             refute=lambda incarnation, pulse: self.refuted.append((incarnation, pulse)),
         )
         self.merger = Merger(

@@ -453,6 +453,16 @@ def test_in_doubt_a_closed_link_is_told(doubtful: Any, make: Any) -> None:
     assert len(made(doubtful, make)) == 1
 
 
+def test_silences_spread_over_an_interval_are_one_doubt(bench: Any, make: Any) -> None:
+    watched = [f"m{n}" for n in range(8)]
+    bench.join(*watched, "x", "y", "z")
+    bench.detector.watch(set(watched), 0.0)
+    for n, id in enumerate(watched):
+        bench.detector.heard(id, 1.0 + n / 8)
+    bench.detector.tick(4.0)
+    assert bench.local.counters["doubts"] == 1
+
+
 def test_one_silent_of_four_raises_no_doubt(bench: Any) -> None:
     bench.detector.watch(set("abcd"), 0.0)
     for id in "bcd":

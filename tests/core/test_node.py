@@ -30,7 +30,8 @@ from gossip.core.effects import (
     Unsubscribed,
 )
 from gossip.core.messages import Accusation, Charge, Delta, Evidence, Foreign, Heartbeat, Ping, Pong
-from gossip.core.node import Identity, Node
+from gossip.core.node import Node
+from gossip.core.selfhood import Identity
 from gossip.model import EventKind, MemberState
 
 
@@ -249,7 +250,7 @@ def test_who_asks_from_another_cluster_is_told_so(node: Node) -> None:
 
 def test_a_ping_answered_from_another_cluster_ends(node: Node, make: Any) -> None:
     meet(node, make, "b")
-    node._ping(node.local.table.origins["b"], 1.0)
+    node._pings.send(node.local.table.origins["b"], 1.0)
     (call,) = only(node._effects(1.0), Call)
     assert node.handle(Answered(call.call, Codec("other").encode(Foreign())), 1.1) == [HangUp(call.call)]
 
@@ -281,8 +282,8 @@ def test_a_ping_is_answered_with_who_i_am_and_whether_the_asker_is_held_alive(no
 def test_a_member_is_pinged_once_at_a_time_and_its_answer_ends_the_call(node: Node, make: Any) -> None:
     meet(node, make, "b")
     b = node.local.table.origins["b"]
-    assert node._ping(b, 1.0)
-    assert node._ping(b, 1.1)
+    assert node._pings.send(b, 1.0)
+    assert node._pings.send(b, 1.1)
     (call,) = only(node._effects(1.1), Call)
     assert node.handle(Answered(call.call, make.codec.encode(Pong("b", make.life, 0, 1, True))), 1.2) == [HangUp(call.call)]
     assert node.handle(Answered(call.call, make.codec.encode(Pong("b", make.life, 0, 1, True))), 1.2) == []
@@ -290,7 +291,7 @@ def test_a_member_is_pinged_once_at_a_time_and_its_answer_ends_the_call(node: No
 
 def test_an_unanswered_ping_ends_the_call_and_accuses(node: Node, make: Any) -> None:
     meet(node, make, "b")
-    node._ping(node.local.table.origins["b"], 1.0)
+    node._pings.send(node.local.table.origins["b"], 1.0)
     node._effects(1.0)
     effects = run(node, 1.0, 1.6)
     assert len(only(effects, HangUp)) == 1
@@ -299,7 +300,7 @@ def test_an_unanswered_ping_ends_the_call_and_accuses(node: Node, make: Any) -> 
 
 def test_who_learns_that_it_is_held_dead_refutes_and_talks(node: Node, make: Any) -> None:
     meet(node, make, "b")
-    node._ping(node.local.table.origins["b"], 1.0)
+    node._pings.send(node.local.table.origins["b"], 1.0)
     (call,) = only(node._effects(1.0), Call)
     effects = node.handle(Answered(call.call, make.codec.encode(Pong("b", make.life, 0, 1, False))), 1.2)
     assert node.local.me.header.pulse == 1
@@ -308,7 +309,7 @@ def test_who_learns_that_it_is_held_dead_refutes_and_talks(node: Node, make: Any
 
 def test_a_pong_of_a_newer_version_leads_to_a_pull(node: Node, make: Any) -> None:
     meet(node, make, "b")
-    node._ping(node.local.table.origins["b"], 1.0)
+    node._pings.send(node.local.table.origins["b"], 1.0)
     (call,) = only(node._effects(1.0), Call)
     node.handle(Answered(call.call, make.codec.encode(Pong("b", make.life, 0, 5, True))), 1.1)
     assert list(node._merger.gaps) == ["b"]
@@ -316,7 +317,7 @@ def test_a_pong_of_a_newer_version_leads_to_a_pull(node: Node, make: Any) -> Non
 
 def test_pings_are_bounded(node: Node, make: Any) -> None:
     meet(node, make, *(f"x{n}" for n in range(70)))
-    assert [node._ping(o, 1.0) for o in list(node.local.table.alive())[1:]].count(False) == 6
+    assert [node._pings.send(o, 1.0) for o in list(node.local.table.alive())[1:]].count(False) == 6
 
 
 def test_a_failure_that_was_reported_pings_who_holds_the_instance(node: Node, make: Any) -> None:
@@ -433,4 +434,16 @@ def test_twice_within_an_hour_is_no_twin(node: Node, make: Any) -> None:
 def test_its_memory_of_lives_is_bounded(node: Node, make: Any) -> None:
     for n in range(50):
         node.handle(former(node, make, 50_000 + 10_000 * n, boot_ms=10**12), 1.0)
-    assert len(node._rises) <= 3
+    assert len(node._self._rises) <= 3
+
+
+# Long silence -----------------------------------------------------------------------------------------------------------
+
+
+def test_who_heard_nobody_for_half_the_retention_forgets_the_others_before_it_speaks(node: Node, make: Any) -> None:
+    half = node.local.config.joining.retention_s / 2
+    meet(node, make, "b", "c")
+    assert [origin.id for origin in node.local.table.alive() if origin is not node.local.me]
+    node.handle(Asked(b"token", node.local.codec.encode(Ping("b", (1, 1), 0))), 1.0 + half + 1.0)
+    assert list(node.local.table.origins) == [node.id]
+    assert not node.local.table.floors

@@ -234,6 +234,26 @@ def test_progress_postpones_the_end(pair: Any, make: Any) -> None:
     assert a._repair.next_deadline() == pytest.approx(6.9)
 
 
+def test_a_partner_that_never_ends_is_hung_up_on(pair: Any, make: Any) -> None:
+    a, _ = pair
+    a._repair.pull("x", "10.9.9.9:7400", 1.0)
+    now, effects = 1.0, []
+    while HangUp(1) not in effects and now < 200.0:
+        now += 2.0
+        a.handle(Answered(1, make.codec.encode_delta(make.state("x", part=0, parts=2, version=2))), now)
+        effects = a.tick(now)
+    assert now == pytest.approx(1.0 + a.local.config.repair.conversation_max_s, abs=2.0)
+
+
+def test_an_urgent_word_waits_no_longer_than_the_shortest_back_off(pair: Any) -> None:
+    a, _ = pair
+    for now in (1.0, 10.0, 30.0, 60.0):
+        start(a, "10.9.9.9:7400", now)
+        a.tick(now + 4.0)
+    assert start(a, "10.9.9.9:7400", 65.5) == []
+    assert a._repair.converse("10.9.9.9:7400", 65.5, dialled=False, urgent=True)
+
+
 def test_one_origin_is_never_pulled_from_two(pair: Any, wire: Any, make: Any) -> None:
     a, b = pair
     give(b, make.state("x"), make)

@@ -1,0 +1,77 @@
+"""What others say about me: accusations to refute, former lives that outlived me, another process with my id.
+
+Invariant: nobody else's word about me stands: a higher pulse answers an accusation, a higher incarnation a claimed life.
+Three times in a minute, by another boot: the id is shared, and the younger process takes a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .author import Author
+from .local import Local
+from .messages import Delta, Header, Incarnation
+
+RISE_WINDOW_S = 60.0
+RISES_SUSPICIOUS = 2  # twice in a minute somebody else spoke as me: tell the user
+RISES_MAX = 3  # three times: the younger of us takes a new id
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a node is when it starts. `wall_ms` and `nonce` make its first incarnation."""
+
+    id: str
+    name: str
+    cluster: str
+    zone: str
+    host: str
+    contact_port: int
+    publisher_port: int
+    wall_ms: int
+    nonce: int
+
+
+class Selfhood:
+    """Owns the memory of how often another spoke as me. `leaving` ends all answers."""
+
+    def __init__(self, local: Local, author: Author) -> None:
+        self._local = local
+        self._author = author
+        self._rises: list[float] = []
+        self.leaving = False
+
+    def refute(self, incarnation: Incarnation, pulse: int) -> None:
+        """Somebody accuses me, or holds me dead, at this life or a higher one."""
+        if self.leaving:
+            return
+        if incarnation > self._local.me.incarnation:
+            self._author.rise_above(incarnation)
+        else:
+            self._author.refute(pulse)
+
+    def hear(self, delta: Delta, now: float) -> None:
+        """A delta under my id: an echo, a former life that outlived me, or another process with my id."""
+        if delta.incarnation <= self._local.me.incarnation or self.leaving:
+            return
+        self._rises = [*(at for at in self._rises if now - at < RISE_WINDOW_S), now][-RISES_MAX:]
+        if not self._step_aside(delta.header, now):
+            self._author.rise_above(delta.incarnation)
+
+    def _step_aside(self, other: Header | None, now: float) -> bool:
+        """Whether the id is another's by right, and I took a new one."""
+        me = self._local.me
+        if other is None or (other.boot_ms, other.boot_nonce) == (me.header.boot_ms, me.header.boot_nonce):
+            return False
+        if len(self._rises) == RISES_SUSPICIOUS:
+            self._local.notice(
+                me.id,
+                f"DuplicatePeerId: another living process, at {other.host}:{other.contact_port}, also calls itself {me.id}; "
+                "give each its own id. The younger one takes a new id",
+            )
+        younger = (me.header.boot_ms, me.header.boot_nonce) > (other.boot_ms, other.boot_nonce)
+        if not younger or len(self._rises) < RISES_MAX:
+            return False
+        self._rises = []
+        self._author.take_new_id(f"{me.header.name}-{self._local.chance.getrandbits(48):012x}", now)
+        return True
