@@ -1,0 +1,51 @@
+"""What the README shows is run: its Python blocks, and the demo whose output it prints."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def headings(text: str) -> list[str]:
+    """The numbered steps of the demo, without what differs from run to run."""
+    return [re.sub(r"\d{3,}", "…", line) for line in text.splitlines() if re.match(r"\d+\. ", line)]
+
+
+def test_the_demo_output_shown_is_what_the_demo_prints() -> None:
+    shown = next(body for language, body in BLOCKS if language == "text")
+    run = subprocess.run([sys.executable, ROOT / "nodes" / "demo.py"], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert headings(shown) == headings(run.stdout)
+    assert headings(shown)
+
+
+def test_the_python_shown_runs(tmp_path: Path) -> None:
+    embed, failover, static, wide = [body for language, body in BLOCKS if language == "python"]
+    embedded = re.sub(r'Peer\("orders-1"\)', 'Peer("orders-1", cluster="readme", bind="127.0.0.1:0", seeds=[])', embed)
+    assert embedded != embed
+    source = embedded + "    orders = peer\n"
+    failing = failover.replace("...                                         # your HTTP call", "raise ConnectionError  # your HTTP call")
+    assert failing != failover
+    source += "".join(f"    {line}\n" for line in failing.replace("peer.", "orders.").replace('"payments"', '"orders"').splitlines())
+    source += "    assert target.port == 8080\n"
+    source += static
+    assert "insecure=True" in wide
+    file = tmp_path / "shown.py"
+    file.write_text(source, encoding="utf-8")
+    run = subprocess.run([sys.executable, "-W", "error", file], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr + source
+
+
+@pytest.mark.parametrize("command", ["benchmarks.lookup", "benchmarks.visibility"])
+def test_the_benchmarks_named_explain_themselves(command: str) -> None:
+    assert f"python -m {command}" in README
+    run = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+    assert "usage" in run.stdout
