@@ -32,6 +32,7 @@ DOUBT_LINKS_MIN = 4  # with fewer links, half of them silent says nothing about 
 DOUBT_PINGS = 3
 ACCUSERS_MAX = 64  # remembered of one case; watchers are 8
 DOUBLINGS_MAX = 16
+SILENCE_LOOK_S = 1.0  # watches are looked at so often at least: cases end and pings return in between
 NEVER = float("inf")
 
 
@@ -84,6 +85,7 @@ class Detector:
         self._gather_until = NEVER
         self._rejudge_at = NEVER  # a new accusation may weigh on other cases: its subject no longer counts as a witness
         self._counter = 0
+        self._silence_due = NEVER  # nobody I watch is silent earlier
         self._probes: dict[str, set[str]] = {}  # endpoint -> ids whose link closed there
         self._doubt_until = 0.0  # my own health: until then I hold accusations by silence
         self._doubt_pings: set[str] = set()
@@ -100,6 +102,7 @@ class Detector:
             del self.watches[id]
         for id in sorted(subjects):
             self.watches.setdefault(id, Watch(now))
+        self._silence_due = now  # intervals may have changed too: look again
 
     def heard(self, id: str, now: float) -> None:
         """A sign of life from the peer itself."""
@@ -161,18 +164,25 @@ class Detector:
         self._local.counters["pauses"] += 1
 
     def _check_silence(self, now: float) -> None:
-        silent = []
+        if now < self._silence_due:
+            return
+        silent, due = [], now + SILENCE_LOOK_S
         for id, watch in self.watches.items():
             origin = self._local.table.origins.get(id)
             if origin is None or not origin.alive or watch.pinged or id in self.cases:
                 continue
-            if now >= self._silent_at(watch, origin):
+            at = self._silent_at(watch, origin)
+            if now >= at:
                 silent.append((origin, watch))
-        if not silent:
-            return
-        self._doubt_myself(now)
+            else:
+                due = min(due, at)
+        self._silence_due = due
+        if silent:
+            self._doubt_myself(now)
         for origin, watch in silent:
             watch.pinged = self._ping(origin, now)
+            if not watch.pinged:  # too many pings are under way
+                self._silence_due = min(self._silence_due, now + self._local.config.detection.ping_timeout_s)
 
     def _quiet(self, now: float) -> int:
         """How many of those I watch are silent, or will be within an interval unless they speak."""
@@ -419,13 +429,11 @@ class Detector:
             self._silenced.popitem(last=False)
 
     def next_deadline(self) -> float:
-        """When `tick` has something to do."""
+        """When `tick` has something to do; may be early. O(cases)."""
         found = min(self._gather_until, self._rejudge_at)
+        if self.watches:
+            found = min(found, self._silence_due)
         origins = self._local.table.origins
-        for id, watch in self.watches.items():
-            origin = origins.get(id)
-            if origin is not None and origin.alive and not watch.pinged and id not in self.cases:
-                found = min(found, self._silent_at(watch, origin))
         for id, case in self.cases.items():
             origin = origins.get(id)
             if origin is not None and origin.alive:

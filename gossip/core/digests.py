@@ -37,6 +37,7 @@ class Digests:
         self._current = 0
         self._recent: OrderedDict[int, float] = OrderedDict()  # former digest -> until when it was mine
         self.neighbours: dict[IdHash, Neighbour] = {}
+        self._due = NEVER  # no neighbour is due earlier
 
     def now_is(self, digest: int, now: float) -> None:
         """My digest after each input."""
@@ -60,6 +61,7 @@ class Digests:
             self._agree(neighbour)
         else:
             neighbour.due = now + self._config.digest_grace_s
+            self._due = min(self._due, neighbour.due)
 
     def _agree(self, neighbour: Neighbour) -> None:
         neighbour.due, neighbour.mismatches, neighbour.agrees = NEVER, 0, True
@@ -71,7 +73,11 @@ class Digests:
         return until is not None and until >= neighbour.heard_at - self._config.digest_history_s
 
     def differing(self, now: float) -> list[IdHash]:
-        """The neighbours that are now known to differ; each is told once per difference."""
+        """The neighbours that are now known to differ; each is told once per difference. O(1) before one is due."""
+        while self._recent and now - next(iter(self._recent.values())) > 2 * self._config.digest_history_s:
+            self._recent.popitem(last=False)
+        if now < self._due:
+            return []
         found = []
         for hash, neighbour in self.neighbours.items():
             if neighbour.due > now:
@@ -85,8 +91,7 @@ class Digests:
                 neighbour.mismatches = 0
                 found.append(hash)
         self.forget({hash for hash, neighbour in self.neighbours.items() if not neighbour.urgent or neighbour.due < NEVER})
-        while self._recent and now - next(iter(self._recent.values())) > 2 * self._config.digest_history_s:
-            self._recent.popitem(last=False)
+        self._due = min((neighbour.due for neighbour in self.neighbours.values()), default=NEVER)
         return found
 
     def forget(self, keep: set[IdHash]) -> None:
@@ -100,5 +105,5 @@ class Digests:
         return sum(neighbour.agrees for neighbour in neighbours) / len(neighbours) if neighbours else 1.0
 
     def next_deadline(self) -> float:
-        """When the next digest is judged."""
-        return min((neighbour.due for neighbour in self.neighbours.values()), default=NEVER)
+        """When the next digest is judged; may be early, never late. O(1)."""
+        return self._due
