@@ -8,6 +8,7 @@
 """
 
 import logging
+from typing import TYPE_CHECKING
 
 from .catalogue.events import Watch
 from .catalogue.reads import Lookups
@@ -29,7 +30,22 @@ from .registration import Registration
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from .aio import AsyncPeer, AsyncRegistration, AsyncWatch
+else:  # whoever does not ask for them does not pay for asyncio (PEP 562)
+
+    def __getattr__(name: str) -> object:
+        if name not in ("AsyncPeer", "AsyncRegistration", "AsyncWatch"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import aio
+
+        return getattr(aio, name)
+
+
 __all__ = [
+    "AsyncPeer",
+    "AsyncRegistration",
+    "AsyncWatch",
     "Config",
     "ConfigError",
     "Event",

@@ -1,4 +1,7 @@
-"""`Registration`: the handle of one registered instance, given to whoever registered it."""
+"""`Registration`: the handle of one registered instance, given to whoever registered it.
+
+`Handle` is what it has in common with its twin for asyncio: every change, checked, as a command that nobody has run yet.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +26,65 @@ class Commands(Protocol):
         ...
 
 
-class Registration:
-    """One registered instance. Any thread; a context manager that deregisters on exit. After `Peer.close` it does nothing."""
+class Handle:
+    """One registered instance, and its changes as commands: whoever inherits it has them run. Nothing here waits."""
 
-    def __init__(self, peer: Commands, instance: Instance) -> None:
-        self._peer = peer
+    def __init__(self, instance: Instance) -> None:
         self._instance = instance
 
     def __repr__(self) -> str:
-        return f"Registration({self._instance!r})"
+        return f"{type(self).__name__}({self._instance!r})"
 
     @property
     def instance(self) -> Instance:
         """The instance as it was last registered by this handle."""
         return self._instance
+
+    def _updating(self, weight: int | None, labels: Mapping[str, str] | None, routes: Iterable[str] | None) -> Command:
+        service = self._instance.service
+        changes: dict[str, object] = {}
+        if weight is not None:
+            changes["weight"] = checked_weight(service, weight)
+        if labels is not None:
+            changes["labels"] = checked_labels(service, labels)
+        if routes is not None:
+            changes["routes"] = checked_routes(service, routes)
+        return self._changing(changes)
+
+    def _draining(self) -> Command:
+        return self._changing({"state": InstanceState.DRAINING})
+
+    def _changing(self, changes: dict[str, object]) -> Command:
+        key = self._instance.key
+
+        def command(node: Node, now: float) -> tuple[list[Effect], Instance]:
+            changed = dataclasses.replace(_current(node, key), **changes)  # type: ignore[arg-type]
+            effects = node.replace(changed, now)
+            self._instance = changed  # in the order of the commands, and also when the caller waits no longer
+            return effects, changed
+
+        return command
+
+    def _renewing(self) -> Command:
+        key = self._instance.key
+
+        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+            _current(node, key)
+            return node.renew(key, now), None
+
+        return command
+
+    def _deregistering(self) -> Command:
+        key = self._instance.key
+        return lambda node, now: (node.deregister([key], now), None)
+
+
+class Registration(Handle):
+    """One registered instance. Any thread; a context manager that deregisters on exit. After `Peer.close` it does nothing."""
+
+    def __init__(self, peer: Commands, instance: Instance) -> None:
+        super().__init__(instance)
+        self._peer = peer
 
     def update(
         self,
@@ -49,59 +97,36 @@ class Registration:
 
         Raises `RegistrationError` for bad values, or if the instance is registered no longer; nothing changed then.
         """
-        service = self._instance.service
-        changes: dict[str, object] = {}
-        if weight is not None:
-            changes["weight"] = checked_weight(service, weight)
-        if labels is not None:
-            changes["labels"] = checked_labels(service, labels)
-        if routes is not None:
-            changes["routes"] = checked_routes(service, routes)
-        return self._change(changes)
+        return self._change(self._updating(weight, labels, routes))
 
     def drain(self) -> Instance:
         """Take the instance out of picks, routes and rings everywhere; `lookup(include_draining=True)` still shows it."""
-        return self._change({"state": InstanceState.DRAINING})
+        return self._change(self._draining())
 
-    def _change(self, changes: dict[str, object]) -> Instance:
-        key = self._instance.key
-
-        def command(node: Node, now: float) -> tuple[list[Effect], Instance]:
-            current = self._current(node, key)
-            changed = dataclasses.replace(current, **changes)  # type: ignore[arg-type]
-            return node.replace(changed, now), changed
-
+    def _change(self, command: Command) -> Instance:
         ran, changed = self._peer.run(command)
-        if ran:
-            self._instance = changed
-        return self._instance
+        return changed if ran else self._instance
 
     def renew(self) -> None:
         """Start the time to live anew. Sends nothing. Raises `RegistrationError` if it ran out."""
-        key = self._instance.key
-
-        def command(node: Node, now: float) -> tuple[list[Effect], None]:
-            self._current(node, key)
-            return node.renew(key, now), None
-
-        self._peer.run(command)
+        self._peer.run(self._renewing())
 
     def deregister(self) -> None:
         """Remove the instance everywhere. Idempotent."""
-        key = self._instance.key
-        self._peer.run(lambda node, now: (node.deregister([key], now), None))
-
-    def _current(self, node: Node, key: InstanceKey) -> Instance:
-        current = node.mine(key)
-        if current is None:
-            raise RegistrationError(
-                f"{key[0]}/{key[1]} is registered no longer: it was deregistered, or its time to live ran out. "
-                "Register it again. Nothing was changed."
-            )
-        return current
+        self._peer.run(self._deregistering())
 
     def __enter__(self) -> Registration:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.deregister()
+
+
+def _current(node: Node, key: InstanceKey) -> Instance:
+    current = node.mine(key)
+    if current is None:
+        raise RegistrationError(
+            f"{key[0]}/{key[1]} is registered no longer: it was deregistered, or its time to live ran out. "
+            "Register it again. Nothing was changed."
+        )
+    return current

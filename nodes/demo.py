@@ -192,7 +192,7 @@ class Demo:
         self._launcher.agree(list(self._peers.values()), self._counts, WAIT_S)
         self._nobody_else_hidden(victim)
         low, middle, high = min(gone_ms.values()), statistics.median(gone_ms.values()), max(gone_ms.values())
-        self._screen.done(f"gone at all 4 others, ms after the kill: min {low:.1f}, median {middle:.1f}, max {high:.1f}")
+        self._screen.done(f"gone at all 4 others; ms: min {low:.1f}, median {middle:.1f}, max {high:.1f}")
 
     def keys_moved(self, before: Sequence[str]) -> None:
         self._screen.step("What that meant for the ring: only the dead one's keys moved.")

@@ -117,9 +117,11 @@ class Worker:
         return self.result(self.ask(do, **arguments), do, ANSWER_S + (arguments.get("timeout") or 0.0))
 
     def wait_loaded(self, timeout: float = START_S) -> None:
-        """Wait until the process has imported everything and reads commands."""
-        if not self._loaded.wait(timeout) or self._ended.is_set():
+        """Wait until the process has imported everything and reads commands. Raises `TimeoutError`, `WorkerEnded`."""
+        if not self._loaded.wait(timeout):
             raise TimeoutError(f"{self!r} is not up after {timeout} s")
+        if self.ended:
+            raise WorkerEnded(self.name, "WorkerEnded", f"the process ended ({self.ending}) before it was up; stderr tells why")
 
     def wait_event(self, wanted: Callable[[Told], bool], timeout: float, what: str) -> Told:
         """Wait for an event; returns the first `{"event": ..., "t": ...}` that is wanted."""

@@ -62,7 +62,7 @@ class Worker:
             "joined": self._joined,
             "read": self._read,
             "reading": self._reading,
-            "leave": self.close,
+            "leave": self.end,
             "vanish": lambda: self._running().close(leave=False),
         }
 
@@ -80,9 +80,13 @@ class Worker:
                 return
 
     def close(self) -> None:
-        """Say goodbye, and tell the last events. Idempotent; any thread."""
+        """Say goodbye. Idempotent; any thread."""
         if self.peer is not None:
             self.peer.close()
+
+    def end(self) -> None:
+        """Say goodbye, and tell the last events. For the thread that runs the commands."""
+        self.close()
         if self._teller is not None:
             self._teller.join(LAST_EVENTS_S)
 
@@ -123,8 +127,9 @@ class Worker:
         self._began = time.monotonic()
         self.peer = peer.start()
         if events:
-            self._teller = threading.Thread(target=self._tell, args=(peer.watch(since=0),), name="events", daemon=True)
-            self._teller.start()
+            teller = threading.Thread(target=self._tell, args=(peer.watch(since=0),), name="events", daemon=True)
+            teller.start()
+            self._teller = teller
         return {"id": peer.id, "name": peer.name, "address": peer.address, "pid": os.getpid(), "t": self._began}
 
     def _tell(self, watch: Watch) -> None:
@@ -204,8 +209,10 @@ def _listen(worker: Worker, lines: SimpleQueue[str | None]) -> None:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             lines.put(line.decode())
-    worker.close()
-    lines.put(None)
+    try:
+        worker.close()
+    finally:
+        lines.put(None)
 
 
 def _be_woken_by_the_end_of_the_starter() -> None:
@@ -236,7 +243,7 @@ def main() -> int:
     try:
         worker.run(lines)
     finally:
-        worker.close()
+        worker.end()
     return 0
 
 

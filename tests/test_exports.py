@@ -16,9 +16,9 @@ import gossip
 ROOT = Path(__file__).parents[1]
 
 PUBLIC_NAMES = """
-    Config ConfigError Event EventKind GossipError InsecureWarning Instance InstanceState Labels Lookups Member MemberState
-    NoInstances Peer PeerClosed PeerForked PeerState Registration RegistrationError Route StaticPeer Status Watch WireError
-    __version__
+    AsyncPeer AsyncRegistration AsyncWatch Config ConfigError Event EventKind GossipError InsecureWarning Instance InstanceState
+    Labels Lookups Member MemberState NoInstances Peer PeerClosed PeerForked PeerState Registration RegistrationError Route
+    StaticPeer Status Watch WireError __version__
 """.split()
 
 PROBE = """
@@ -85,6 +85,18 @@ def test_an_import_leaves_the_process_as_it_was() -> None:
         "level": 0,
         "signals": True,
     }
+
+
+@pytest.mark.parametrize("name", ["AsyncPeer", "AsyncRegistration", "AsyncWatch"])
+def test_what_needs_asyncio_is_imported_when_it_is_asked_for(name: str) -> None:
+    assert after(f"import gossip; gossip.{name}")["asyncio"] is True
+    assert after(f"from gossip import {name}")["asyncio"] is True
+
+
+def test_a_name_that_is_none_is_refused_without_an_import() -> None:
+    with pytest.raises(AttributeError, match="module 'gossip' has no attribute 'AsyncPear'"):
+        _ = gossip.AsyncPear
+    assert after("import gossip; hasattr(gossip, 'AsyncPear')")["asyncio"] is False
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 Invariants: a command is run at most once; a caller that got an answer sees its command's effects in the catalogue; after
 `close` nobody waits. Waiting callers are woken after the batch their command belongs to was applied, by the bus thread.
+
+Three ways to wait: `post` does not, `call` blocks, `send` calls back and is read with `answer`.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ WAKE_BYTES = 4096
 class Letter:
     """One command on its way, and the latch its caller waits on. `open` and `settle` belong to the bus thread."""
 
-    __slots__ = ("_claim", "_done", "_run", "awaited", "error", "result")
+    __slots__ = ("_claim", "_done", "_run", "_told", "awaited", "error", "result")
 
-    def __init__(self, run: Command[Any], awaited: bool) -> None:
+    def __init__(self, run: Command[Any], awaited: bool, told: Callable[[], None] | None = None) -> None:
         self._run = run
         self._claim = threading.Lock()
         self._done = threading.Event()
+        self._told = told
         self.awaited = awaited
         self.result: Any = None
         self.error: Exception | None = None
@@ -54,12 +57,14 @@ class Letter:
     def settle(self) -> None:
         """Let the caller go on."""
         self._done.set()
+        if self._told is not None:
+            self._told()
 
     def refuse(self, error: Exception) -> None:
         """Let the caller go on with this error; the command is not run any more."""
         self.claim()
         self.error = error
-        self._done.set()
+        self.settle()
 
     def wait(self, timeout: float | None) -> bool:
         """Whether it was settled in time."""
@@ -67,7 +72,7 @@ class Letter:
 
 
 class Mailbox:
-    """Commands for one bus thread, at most `letters_max` waiting. `post` and `call` from any thread, signal handlers included.
+    """Commands for one bus thread, at most `letters_max` waiting. Any thread writes to it, signal handlers included.
 
     On the bus thread itself `post` is fine (it runs in the next turn) and `call` raises `GossipError` instead of waiting
     for itself; it does not run the command directly, because the node may be in the middle of another.
@@ -97,9 +102,19 @@ class Mailbox:
         """Readable when a letter waits."""
         return self._wake_out.fileno()
 
-    def post(self, run: Command[Any]) -> None:
+    def post(self, run: Command[Any], *, bounded: bool = True) -> None:
         """Have the bus thread run this, and do not wait. Raises `PeerClosed`, or `GossipError` when too many wait."""
-        self._put(Letter(run, awaited=False))
+        self._put(Letter(run, awaited=False), bounded)
+
+    def send(self, run: Command[Any], told: Callable[[], None], *, bounded: bool = True) -> Letter:
+        """As `post`, and `told` is called once its effects can be looked up, or it was refused; then ask `answer`.
+
+        `told` runs on the bus thread, or on the one that closes the mailbox, and must neither raise nor wait. The letter
+        can be withdrawn by `claim` until it is opened. `bounded=False` is for what takes an earlier letter back.
+        """
+        letter = Letter(run, awaited=True, told=told)
+        self._put(letter, bounded)
+        return letter
 
     def call(self, run: Command[T], timeout: float | None) -> T:
         """Have the bus thread run this and return its result, or raise its exception, once its effects can be looked up.
@@ -115,16 +130,20 @@ class Mailbox:
         letter = Letter(run, awaited=True)
         try:
             self._put(letter)
-            settled = letter.wait(timeout)
+            letter.wait(timeout)
         except BaseException:  # KeyboardInterrupt above all: nobody will ask for the result
             letter.claim()
             raise
-        if not settled:
-            self._give_up(letter, timeout)
+        result: T = self.answer(letter, timeout)
+        return result
+
+    def answer(self, letter: Letter, waited_s: float | None) -> Any:
+        """The result of a letter, or its exception raised. One that did not settle in `waited_s` raises `GossipError`."""
+        if not letter.wait(0):
+            self._give_up(letter, waited_s)
         if letter.error is not None:
             raise letter.error
-        result: T = letter.result
-        return result
+        return letter.result
 
     def adopt(self) -> None:
         """Called by the bus thread on itself, before it takes letters."""
@@ -157,10 +176,10 @@ class Mailbox:
         self._wake_out.close()
         self._letters.clear()
 
-    def _put(self, letter: Letter) -> None:
+    def _put(self, letter: Letter, bounded: bool = True) -> None:
         if self.closed():
             raise self._closing()
-        if len(self._letters) >= self._letters_max:
+        if bounded and len(self._letters) >= self._letters_max:
             raise GossipError(
                 f"bus overloaded: {self._letters_max} commands wait for peer {self._name!r}. "
                 "Nothing was changed. Register less often, or raise config.limits.mailbox_max"

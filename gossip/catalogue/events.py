@@ -27,12 +27,19 @@ class Watch:
     it missed, and should look everything up again.
     """
 
-    def __init__(self, service: str | None, queue_max: int, forget: Callable[[Watch], None]) -> None:
+    def __init__(self, service: str | None, queue_max: int, ring: Callable[[], None] | None = None) -> None:
+        """`ring` is called after every event and at the end, on the thread that brings it; it neither raises nor waits."""
         self._service = service
         self._queue_max = queue_max
-        self._forget = forget
+        self._ring = ring
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._closed = False
         self._ended = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more events come: it or its peer was closed."""
+        return self._closed
 
     def offer(self, event: Event) -> None:
         """For the writer: never blocks."""
@@ -44,6 +51,8 @@ class Watch:
             self._overflow(event)
         else:
             self._queue.put(event)
+        if self._ring is not None:
+            self._ring()
 
     def _overflow(self, event: Event) -> None:
         try:
@@ -53,29 +62,39 @@ class Watch:
             pass
         reason = f"the reader fell {self._queue_max} events behind; look everything up again"
         self._queue.put(Event(event.seq, event.at, EventKind.RESYNC, self._service, None, None, reason))
+        if self._closed:  # closed meanwhile: its end may have been among what was dropped
+            self._queue.put(None)
 
-    def end(self) -> None:
-        """For the writer: no more events come."""
-        self._queue.put(None)
+    def take(self) -> Event | None:
+        """The next event if there is one, or None; never waits. Raises `PeerClosed` when the watch has ended."""
+        try:
+            return self._read(block=False, timeout=None)
+        except Empty:
+            return None
 
     def get(self, timeout: float | None = None) -> Event:
         """The next event. Raises `TimeoutError` after `timeout` seconds, `PeerClosed` when the watch has ended."""
-        if self._ended:
-            raise PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
         try:
-            event = self._queue.get(timeout=timeout)
+            return self._read(block=True, timeout=None if timeout is None else max(timeout, 0.0))
         except Empty:
-            raise TimeoutError(f"no event within {timeout} s") from None
-        if event is None:
+            raise nothing_came(timeout) from None
+
+    def _read(self, *, block: bool, timeout: float | None) -> Event:
+        if not self._ended:
+            event = self._queue.get(block, timeout)
+            if event is not None:
+                return event
             self._ended = True
             self._queue.put(None)  # other threads may wait on the same watch
-            raise PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
-        return event
+        raise PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
 
     def close(self) -> None:
-        """Stop watching. Idempotent; a waiting reader ends."""
-        self._forget(self)
-        self.end()
+        """No more events come, after those that wait to be read. Idempotent; any thread; a waiting reader ends."""
+        if not self._closed:
+            self._closed = True  # the writer forgets it the next time it looks
+            self._queue.put(None)
+            if self._ring is not None:
+                self._ring()
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -91,6 +110,11 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def nothing_came(timeout: float | None) -> TimeoutError:
+    """What a reader of a watch is told after its timeout."""
+    return TimeoutError(f"no event within {timeout} s")
 
 
 class EventLog:
@@ -116,6 +140,7 @@ class EventLog:
         for watch in self._watches:
             for event in events:
                 watch.offer(event)
+        self._forget_closed()
         return events
 
     def _of_change(self, change: Changed, at: float) -> Event:
@@ -144,19 +169,22 @@ class EventLog:
                 self._of_member.popitem(last=False)
         log.append(event)
 
-    def watch(self, service: str | None, initial: Iterable[Instance], since: int | None) -> Watch:
-        """A new watch. `initial` instances come first as ADDED; `since`: the events after that number, or a RESYNC.
+    def watch(self, service: str | None, ring: Callable[[], None] | None = None) -> Watch:
+        """A new watch, which sees nothing before `follow`. Any thread."""
+        return Watch(service, self._limits.watch_queue_max, ring)
 
-        For the writer's thread, or before there is one.
+    def follow(self, watch: Watch, initial: Iterable[Instance], since: int | None) -> None:
+        """Let a watch see what happens from now on, until it is closed.
+
+        `initial` instances come first as ADDED; `since`: the events after that number, or a RESYNC. For the writer's thread.
         """
-        watch = Watch(service, self._limits.watch_queue_max, self.forget)
         if since is not None:
             self._replay(watch, since)
         at = self._wall()
         for instance in initial:
             watch.offer(Event(self._seq, at, EventKind.ADDED, instance.service, None, instance, "known when the watch began"))
         self._watches = (*self._watches, watch)
-        return watch
+        self._forget_closed()
 
     def _replay(self, watch: Watch, since: int) -> None:
         oldest = self._history[0].seq if self._history else self._seq + 1
@@ -168,14 +196,14 @@ class EventLog:
             if event.seq > since:
                 watch.offer(event)
 
-    def forget(self, watch: Watch) -> None:
-        """A watch was closed. Any thread."""
-        self._watches = tuple(other for other in self._watches if other is not watch)
+    def _forget_closed(self) -> None:
+        if any(watch.closed for watch in self._watches):
+            self._watches = tuple(watch for watch in self._watches if not watch.closed)
 
     def end(self) -> None:
-        """The peer closed: all watches end."""
+        """The peer closed: all watches end. When the writer is done."""
         for watch in self._watches:
-            watch.end()
+            watch.close()
         self._watches = ()
 
     def why(self, names: set[str]) -> tuple[Event, ...]:
