@@ -32,6 +32,7 @@ DOUBT_LINKS_MIN = 4  # with fewer links, half of them silent says nothing about 
 DOUBT_PINGS = 3
 ACCUSERS_MAX = 64  # remembered of one case; watchers are 8
 DOUBLINGS_MAX = 16
+REPROBES_S = (0.03, 0.1, 0.3)  # a dying process closes its links before its listening socket: knock again
 SILENCE_LOOK_S = 1.0  # watches are looked at so often at least: cases end and pings return in between
 NEVER = float("inf")
 
@@ -42,6 +43,14 @@ class Watch:
 
     quiet_since: float
     pinged: bool = False
+
+
+@dataclass(slots=True)
+class _Reprobe:
+    """A closed link whose endpoint still answered: when to knock again."""
+
+    times: int = 0
+    due: float = NEVER
 
 
 @dataclass(slots=True)
@@ -87,6 +96,7 @@ class Detector:
         self._counter = 0
         self._silence_due = NEVER  # nobody I watch is silent earlier
         self._probes: dict[str, set[str]] = {}  # endpoint -> ids whose link closed there
+        self._reprobes: dict[str, _Reprobe] = {}  # by endpoint
         self._doubt_until = 0.0  # my own health: until then I hold accusations by silence
         self._doubt_pings: set[str] = set()
         self._next_doubt_at = 0.0
@@ -131,8 +141,30 @@ class Detector:
                 continue
             if outcome is ProbeOutcome.REFUSED:
                 self.accuse(origin, Evidence.CLOSED, now)
-            else:
-                self._ping(origin, now)  # somebody listens: the same peer, or another on its port
+                self._reprobes.pop(endpoint, None)
+            else:  # somebody listens: the same peer, another on its port, or the kernel for a process that is ending
+                self._ping(origin, now)
+                self._probe_again(endpoint, now)
+
+    def _probe_again(self, endpoint: str, now: float) -> None:
+        again = self._reprobes.setdefault(endpoint, _Reprobe())
+        if again.times < len(REPROBES_S):
+            again.due = now + REPROBES_S[again.times]
+            again.times += 1
+        else:
+            del self._reprobes[endpoint]
+
+    def _send_reprobes(self, now: float) -> None:
+        for endpoint, again in list(self._reprobes.items()):
+            if now < again.due:
+                continue
+            again.due = NEVER
+            ids = {id for id in self.watches if (o := self._local.table.origins.get(id)) and o.publisher == endpoint}
+            if not ids:
+                del self._reprobes[endpoint]
+            elif endpoint not in self._probes:
+                self._probes[endpoint] = ids
+                self._local.out.append(Probe(endpoint))
 
     def reported(self, origin: Origin, now: float) -> None:
         """A caller could not reach an instance of it."""
@@ -141,6 +173,7 @@ class Detector:
     def answered_as(self, expected: Origin, id: str, now: float) -> None:
         """A ping to a member's contact was answered under this id."""
         self.heard(id, now)
+        self._reprobes.pop(expected.publisher, None)
         if id != expected.id and expected.alive:
             self.accuse(expected, Evidence.CLOSED, now)
 
@@ -413,6 +446,7 @@ class Detector:
         if now >= self._doubt_until:
             self._doubt_pings.clear()
         self._check_silence(now)
+        self._send_reprobes(now)
         if now >= self._gather_until:
             self._send_gathered(now)
         again = now >= self._rejudge_at
@@ -433,6 +467,8 @@ class Detector:
         found = min(self._gather_until, self._rejudge_at)
         if self.watches:
             found = min(found, self._silence_due)
+        for again in self._reprobes.values():
+            found = min(found, again.due)
         origins = self._local.table.origins
         for id, case in self.cases.items():
             origin = origins.get(id)

@@ -60,6 +60,39 @@ def test_silence_of_three_intervals_leads_to_a_ping_and_no_more(bench: Any) -> N
     assert bench.detector.next_deadline() > 13.1
 
 
+def test_an_endpoint_that_still_answers_after_its_link_closed_is_knocked_at_again(bench: Any, make: Any) -> None:
+    subject = bench.table.origins["a"]
+    bench.detector.watch({"a"}, 10.0)
+    bench.detector.link_closed(subject.hash, subject.publisher)
+    bench.effects()
+    bench.detector.probed(subject.publisher, ProbeOutcome.OPEN, 10.0)
+    bench.detector.tick(10.0)
+    bench.detector.tick(bench.detector.next_deadline())
+    assert bench.effects(Probe) == [Probe(subject.publisher)]
+    bench.detector.probed(subject.publisher, ProbeOutcome.REFUSED, 10.05)
+    bench.detector.tick(10.1)
+    assert [c.evidence for c in made(bench, make)[0].charges] == [CLOSED]
+
+
+def test_knocking_ends_after_some_times_or_when_the_peer_answers(bench: Any) -> None:
+    subject = bench.table.origins["a"]
+    bench.detector.watch({"a"}, 10.0)
+    for pongs, knocks in ((False, 3), (True, 0)):
+        bench.detector.link_closed(subject.hash, subject.publisher)
+        bench.effects()
+        bench.detector.probed(subject.publisher, ProbeOutcome.OPEN, 10.0)
+        if pongs:
+            bench.detector.answered_as(subject, "a", 10.0)
+        seen, now = 0, 10.0
+        while now < 10.9:
+            now += 0.01
+            bench.detector.tick(now)
+            for probe in bench.effects(Probe):
+                seen += 1
+                bench.detector.probed(probe.endpoint, ProbeOutcome.OPEN, now)
+        assert seen == knocks
+
+
 def test_silence_is_judged_by_the_subjects_own_interval(bench: Any) -> None:
     slow = bench.table.origins["a"]
     slow.header = dataclasses.replace(slow.header, interval_ms=5_000)
