@@ -12,6 +12,9 @@ from typing import Any
 
 from .errors import ConfigError
 
+INTERVAL_MIN_S = 0.01
+INTERVAL_MAX_S = 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
@@ -134,6 +137,13 @@ class Config:
     def __post_init__(self) -> None:
         for part in fields(self):
             _check(part.name, getattr(self, part.name))
+        if not INTERVAL_MIN_S <= self.heartbeats.interval_s <= INTERVAL_MAX_S:
+            raise ConfigError(
+                f"config.heartbeats.interval_s is {self.heartbeats.interval_s!r}; "
+                f"it must be between {INTERVAL_MIN_S:g} and {INTERVAL_MAX_S:g}, such as 1.0"
+            )
+        if self.heartbeats.digest_grace_s >= self.heartbeats.interval_s:
+            raise ConfigError("heartbeats.digest_grace_s is not below interval_s, so no digest would ever be judged: lower it")
         if self.limits.frame_bytes_max > self.limits.state_part_bytes_max:
             raise ConfigError(
                 "limits.frame_bytes_max is above limits.state_part_bytes_max, but a frame must fit into a part: raise the latter"

@@ -7,6 +7,7 @@ Also the one place that says what a valid name, weight, label set or route is. C
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from .errors import RegistrationError
 
 SERVICE_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:\[\]%/@-]{1,128}\Z")
-HOST_PATTERN = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}\Z")
+HOST_PATTERN = re.compile(r"[A-Za-z0-9._:%-]{1,255}\Z")
 ZONE_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{0,64}\Z")
 ROUTE_PATTERN = re.compile(r"/[^\s?#\x00-\x1f\x7f]{0,511}\Z")
 WEIGHT_MAX = 100
@@ -25,6 +26,7 @@ LABELS_MAX = 64
 LABELS_BYTES_MAX = 1024
 ROUTES_MAX = 16
 ROUTE_SEGMENTS_MAX = 32
+ROUTE_BYTES_MAX = 512
 SHOWN_MAX = 64  # characters of a wrong name that an error repeats
 
 
@@ -148,7 +150,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `at` is wall time in seconds, for display only; `seq` orders events of one peer.
+    """One thing that happened; `str(event)` reads well. `at` is wall time in seconds, for display only; `seq` orders events of one peer.
 
     `before` and `after` are `Instance`s for ADDED, CHANGED, REMOVED, `Member`s for MEMBER_*, None elsewhere.
     """
@@ -160,6 +162,11 @@ class Event:
     before: Instance | Member | None
     after: Instance | Member | None
     reason: str
+
+    def __str__(self) -> str:
+        known = self.after or self.before
+        about = f" {known.service}/{known.id}" if isinstance(known, Instance) else ""
+        return f"{self.kind}{about}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +210,19 @@ def normal_route(path: str) -> str:
 
 
 def _fault(service: object, what: str, advice: str) -> RegistrationError:
-    shown = service[:SHOWN_MAX] + "…" if isinstance(service, str) and len(service) > SHOWN_MAX else service
-    return RegistrationError(f"cannot register {shown!r}: {what}. {advice}. Nothing was changed.")
+    return RegistrationError(f"cannot register {_shown(service)!r}: {what}. {advice}. Nothing was changed.")
+
+
+def _shown(text: object) -> object:
+    return text[:SHOWN_MAX] + "…" if isinstance(text, str) and len(text) > SHOWN_MAX else text
+
+
+def _reachable(host: str) -> bool:
+    """Whether somebody could call it: no 0.0.0.0, and colons only in an IPv6 address."""
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_unspecified
+    except ValueError:
+        return ":" not in host and "%" not in host
 
 
 def checked_labels(service: str, labels: Mapping[str, str] | None) -> Labels:
@@ -242,11 +260,11 @@ def checked_routes(service: str, routes: Iterable[str]) -> tuple[str, ...]:
         raise _fault(service, f"routes is {routes!r}, no sequence", "Pass routes=['/orders'], or leave it out")
     found: dict[str, None] = {}
     for route in routes:
-        if type(route) is not str or not ROUTE_PATTERN.match(route) or not encodable(route):
+        if type(route) is not str or not ROUTE_PATTERN.match(route) or not encodable(route) or len(route.encode()) > ROUTE_BYTES_MAX:
             raise _fault(
                 service,
-                f"the route {route!r} is not a path",
-                "A route is '/' or '/a/b', up to 512 characters, no query, no spaces",
+                f"the route {_shown(route)!r} is not a path",
+                f"A route is '/' or '/a/b', up to {ROUTE_BYTES_MAX} bytes, no query, no spaces",
             )
         normal = normal_route(route)
         if normal.count("/") > ROUTE_SEGMENTS_MAX:
@@ -261,7 +279,9 @@ def checked_weight(service: str, weight: int) -> int:
     """The caller's weight. Raises `RegistrationError`."""
     if type(weight) is not int or not 1 <= weight <= WEIGHT_MAX:
         raise _fault(
-            service, f"weight {weight!r} is not an int from 1 to {WEIGHT_MAX}", "Use drain() to take an instance out of rotation"
+            service,
+            f"weight {weight!r} is not an int from 1 to {WEIGHT_MAX}",
+            "Weights are relative; drain() takes an instance out of rotation",
         )
     return weight
 
@@ -281,9 +301,9 @@ def checked_instance(
     """A caller's registration as an `Instance`. Raises `RegistrationError`; O(size of the arguments)."""
     if type(service) is not str or not SERVICE_PATTERN.match(service):
         raise _fault(service, "the service name is not 1 to 128 of A-Z a-z 0-9 . _ -", "Rename the service")
-    if type(host) is not str or not HOST_PATTERN.match(host) or not encodable(host):
-        raise _fault(service, f"host {host!r} is not a host name or address", "Pass host='10.0.0.5' or leave it out")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    host = host[1:-1] if isinstance(host, str) and host.startswith("[") and host.endswith("]") else host
+    if type(host) is not str or not HOST_PATTERN.match(host) or not _reachable(host):
+        raise _fault(service, f"host {_shown(host)!r} is no host name or address to call", "Pass host='10.0.0.5' or leave it out")
     if type(port) is not int or not 1 <= port <= 65535:
         raise _fault(service, f"port {port!r} is not an int from 1 to 65535", "Pass the port the service listens on")
     if id is None:
@@ -291,7 +311,7 @@ def checked_instance(
     if type(id) is not str or not ID_PATTERN.match(id):
         raise _fault(
             service,
-            f"the instance id {id!r} is not 1 to 128 of A-Z a-z 0-9 . _ - : [ ] % / @",
+            f"the instance id {_shown(id)!r} is not 1 to 128 of A-Z a-z 0-9 . _ - : [ ] % / @",
             "Pass another id= or leave it out",
         )
     return Instance(

@@ -10,16 +10,15 @@ import dataclasses
 import heapq
 from collections.abc import Iterable
 
-from ..errors import RegistrationError
+from ..errors import RegistrationError, WireError
 from ..model import Instance
-from .codec import NUMBER_MAX, PULSE_MAX
+from .codec import NUMBER_MAX, PULSE_MAX, TOPIC_SELF
 from .effects import Listen, Unlisten
 from .local import Local
 from .membership import Membership
 from .messages import Delta, Header, HeaderFlags, Incarnation, InstanceKey
-from .origin import Origin
+from .origin import Origin, record_bytes
 
-TOPIC_SELF = b"@"
 REMOVALS_PER_DELTA = 128  # so that one frame holds them, whatever their names
 STALE_MAX = 64  # renewed times to live that the heap still holds
 
@@ -132,8 +131,11 @@ class Author:
                 f"cannot register {instance.service!r}: this peer already has {limits.instances_max} instances, the limit. "
                 "Raise Config.limits.instances_max on every peer of the cluster, or use more peers. Nothing was changed."
             )
-        self._make_room(instance, None)
+        if instance.origin != me.id:  # I took a new id since it was made
+            instance = dataclasses.replace(instance, origin=me.id)
+        size = self._room_for(instance, None)
         self._change(put=(instance,))
+        self._bytes = size
         if ttl_s is not None:
             self._ttl[instance.key] = ttl_s
             self.renew(instance.key, now)
@@ -144,19 +146,21 @@ class Author:
         if current is None:
             return False
         if current != instance:
-            self._make_room(instance, current)
+            size = self._room_for(instance, current)
             self._change(put=(instance,), reason=reason)
+            self._bytes = size
         return True
 
-    def _make_room(self, instance: Instance, former: Instance | None) -> None:
+    def _room_for(self, instance: Instance, former: Instance | None) -> int:
+        """What my instances weigh with this one. Raises `RegistrationError`."""
         limit = self._local.config.limits.origin_bytes_max
-        size = self._bytes + _weight(instance) - (_weight(former) if former is not None else 0)
+        size = self._bytes + record_bytes(instance) - (record_bytes(former) if former is not None else 0)
         if size > limit:
             raise RegistrationError(
                 f"cannot register {instance.service!r}: this peer's registrations would weigh some {size} bytes, more than "
                 f"{limit}. Shorten labels and routes, or raise Config.limits.origin_bytes_max on every peer. Nothing was changed."
             )
-        self._bytes = size
+        return size
 
     def remove(self, keys: Iterable[InstanceKey], reason: str | None = None) -> bool:
         """Instances go; False if none of them was there."""
@@ -164,7 +168,7 @@ class Author:
         for key in gone:
             self._ttl.pop(key, None)
             self._expiry.pop(key, None)
-            self._bytes -= _weight(self._me.instances[key])
+            self._bytes -= record_bytes(self._me.instances[key])
         for start in range(0, len(gone), REMOVALS_PER_DELTA):
             self._change(removed=gone[start : start + REMOVALS_PER_DELTA], reason=reason)
         return bool(gone)
@@ -206,6 +210,20 @@ class Author:
         me = self._me
         return Delta(me.id, me.zone, me.incarnation, since, since + 1, header, put, removed)
 
+    def _checked(self, delta: Delta) -> bytes:
+        """The frame, if others will understand it: what they cannot read would hide all that follows it."""
+        codec = self._local.codec
+        try:
+            frame = codec.encode_delta(delta)
+            codec.decode(frame)
+        except WireError as error:
+            names = ", ".join(f"{instance.service}/{instance.id}" for instance in delta.put)
+            raise RegistrationError(
+                f"cannot register {names}: other peers would not understand it ({error}). Shorten or simplify what you pass. "
+                "Nothing was changed."
+            ) from error
+        return frame
+
     def _change(
         self,
         put: tuple[Instance, ...] = (),
@@ -215,15 +233,9 @@ class Author:
     ) -> None:
         local, me = self._local, self._me
         delta = self._delta(since=me.version, header=header, put=put, removed=removed)
-        frame = local.codec.encode_delta(delta)
+        frame = self._checked(delta)
         local.table.before_change(me)
         me.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
         local.table.after_change(me)
         self._membership.change(me, put, removed, reason)
         local.broadcast(frame)
-
-
-def _weight(instance: Instance) -> int:
-    labels = sum(len(key) + len(value) + 4 for key, value in instance.labels.items())
-    routes = sum(len(route) + 3 for route in instance.routes)
-    return 32 + len(instance.service) + len(instance.id) + len(instance.host) + labels + routes

@@ -170,9 +170,13 @@ class Detector:
         """A caller could not reach an instance of it."""
         self._ping(origin, now)
 
-    def answered_as(self, expected: Origin, id: str, now: float) -> None:
-        """A ping to a member's contact was answered under this id."""
-        self.heard(id, now)
+    def answered_as(self, expected: Origin, id: str | None, now: float) -> None:
+        """A ping to a member's contact was answered under this id; None for a peer of another cluster."""
+        if id is not None:
+            self.heard(id, now)
+        watch = self.watches.get(expected.id)
+        if watch is not None:
+            watch.quiet_since, watch.pinged = now, False
         self._reprobes.pop(expected.publisher, None)
         if id != expected.id and expected.alive:
             self.accuse(expected, Evidence.CLOSED, now)

@@ -70,6 +70,12 @@ class Rendezvous:
             self._index = (self._index + 1) % len(RENDEZVOUS_PORTS)
             self._misses = 0
             self._next = now
+            if self._index == 0:
+                self._local.notice(
+                    self._local.me.id,
+                    f"all ports of zero configuration, {RENDEZVOUS_PORTS[0]} … {RENDEZVOUS_PORTS[-1]}, belong to others: "
+                    "name seeds, or end other clusters on this machine; they are tried on",
+                )
 
     def earlier(self) -> list[str]:
         """While a later port is mine: the ones before it, where others may meet by now."""
@@ -101,7 +107,7 @@ class Dialer:
         """Dial all seeds at once; with nobody to ask, be synced."""
         self._started_at = now
         if self.rendezvous is not None:
-            self.rendezvous.tick(now)
+            self._meet(self.rendezvous, now)
         else:
             self._dial_all(now)
         self._next_dial = now + self._pause(now)
@@ -118,6 +124,12 @@ class Dialer:
         self._seeds = [seed for seed in seeds if seed != self._local.me.contact]
         if self._local.alone:
             self._dial_all(now)
+
+    def _meet(self, rendezvous: Rendezvous, now: float) -> None:
+        if rendezvous.endpoint == self._local.me.contact and not rendezvous.holding:
+            self.bound(rendezvous.endpoint, True, now)  # the common port is my own contact
+        else:
+            rendezvous.tick(now)
 
     @property
     def expects_others(self) -> bool:
@@ -166,7 +178,7 @@ class Dialer:
     def tick(self, now: float) -> None:
         """Dial when it is time; stop waiting for a synced peer when its time is over."""
         if self.rendezvous is not None:
-            self.rendezvous.tick(now)
+            self._meet(self.rendezvous, now)
         if not self._local.synced and now >= self._deadline():
             self._local.notice(
                 self._local.me.id,

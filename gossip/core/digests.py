@@ -60,7 +60,7 @@ class Digests:
         if digest == self._current:
             self._agree(neighbour)
         else:
-            neighbour.due = now + self._config.digest_grace_s
+            neighbour.due = min(neighbour.due, now + self._config.digest_grace_s)
             self._due = min(self._due, neighbour.due)
 
     def _agree(self, neighbour: Neighbour) -> None:

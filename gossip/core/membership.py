@@ -55,6 +55,7 @@ class Membership:
         for key in (*former, *origin.instances):
             self._drop(key, origin, reason)
         local.overlay.remove(origin.hash)
+        local.table.shed()
         self._mark(now)
         kind = EventKind.MEMBER_LEFT if state is MemberState.LEFT else EventKind.MEMBER_DEAD
         local.happened(kind, origin.id, reason, before=before, after=origin.member())

@@ -18,6 +18,7 @@ from .origin import Origin, Outcome
 
 ARRIVING_MAX = 64  # unknown origins whose states are arriving in parts
 GAPS_MAX = 1024  # origins waiting for a pull
+WEIGHT_SLACK = 2  # an author counts its instances, we count frames: twice the bound is surely beyond it
 DEAD_STATE_S = 600.0  # a dead origin keeps its state so long, then only its floor
 
 
@@ -91,7 +92,7 @@ class Merger:
             return Taken(Outcome.OLD_LIFE)
         if origin is None:
             origin = Origin(delta.origin, local.codec.hash(delta.origin), delta.incarnation, delta.header, delta.zone)
-        if self._would_overflow(origin, delta):
+        if self._would_overflow(origin, delta, frame):
             self._arriving.pop(origin.id, None)
             return Taken(Outcome.OLD_LIFE)
         frames = self._frames(origin, delta, frame)
@@ -132,7 +133,7 @@ class Merger:
             origin.keep_early(delta, frame, local.config.repair.reorder_max)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
-        if self._would_overflow(origin, delta):
+        if self._would_overflow(origin, delta, frame):
             return Taken(Outcome.OLD_LIFE)
         life, former, frames, publisher = origin.life, origin.instances, self._frames(origin, delta, frame), origin.publisher
         local.table.before_change(origin)
@@ -147,24 +148,33 @@ class Merger:
         self._moved_on(origin, now)
         return Taken(outcome, frames if news else ())
 
-    def _would_overflow(self, origin: Origin, delta: Delta) -> bool:
+    def _would_overflow(self, origin: Origin, delta: Delta, frame: bytes) -> bool:
+        """Whether an origin would hold more than one may; if so it is refused, counted, and told once."""
+        limits = self._local.config.limits
+        if self._too_many(origin, delta, limits.instances_max):
+            bound = f"more than {limits.instances_max} instances; raise limits.instances_max"
+        elif self._too_heavy(origin, delta, frame, WEIGHT_SLACK * limits.origin_bytes_max):
+            bound = f"it weighs more than {limits.origin_bytes_max} bytes; raise limits.origin_bytes_max"
+        else:
+            return False
+        if not self._local.counters["origins_refused"]:
+            self._local.notice(origin.id, f"{origin.id} is not followed: {bound}")
+        self._local.counters["origins_refused"] += 1
+        return True
+
+    def _too_many(self, origin: Origin, delta: Delta, limit: int) -> bool:
         """Count only what is new: an update of all instances is no growth."""
-        limit = self._local.config.limits.instances_max
         if delta.parts == 1 and len(delta.put) + len(origin.instances) <= limit:
             return False
         known = () if delta.since == 0 else origin.instances.keys()
         grown = len(set(known).difference(delta.removed).union(instance.key for instance in delta.put))
-        arriving = sum(
-            len(kept.put)
-            for number, (kept, _) in origin.parts.items()
-            if number != delta.part and (kept.incarnation, kept.version) == (delta.incarnation, delta.version)
-        )
-        if grown + (arriving if delta.parts > 1 else 0) <= limit and delta.parts <= limit + 1:
-            return False
-        if not self._local.counters["origins_refused"]:
-            self._local.notice(origin.id, f"{origin.id} is not followed: more than {limit} instances; raise limits.instances_max")
-        self._local.counters["origins_refused"] += 1
-        return True
+        arriving = sum(len(kept.put) for kept, _ in _other_parts(origin, delta))
+        return grown + arriving > limit or delta.parts > limit + 1
+
+    def _too_heavy(self, origin: Origin, delta: Delta, frame: bytes, limit: int) -> bool:
+        if delta.since == 0:
+            return len(frame) + sum(len(kept) for _, kept in _other_parts(origin, delta)) > limit
+        return origin.weight + len(frame) > limit and origin.weigh() + len(frame) > limit
 
     def _follow(
         self, origin: Origin, delta: Delta, life: tuple[Incarnation, int], former: dict[InstanceKey, Instance], now: float
@@ -215,3 +225,14 @@ class Merger:
             now, state_s=DEAD_STATE_S, retention_s=config.joining.retention_s, floors_max=config.limits.floors_max
         )
         self._local.counters["floors_ended"] += len(ended)
+
+
+def _other_parts(origin: Origin, delta: Delta) -> list[tuple[Delta, bytes]]:
+    """The parts of the same state that are here already."""
+    if delta.parts == 1:
+        return []
+    return [
+        (kept, frame)
+        for number, (kept, frame) in origin.parts.items()
+        if number != delta.part and (kept.incarnation, kept.version) == (delta.incarnation, delta.version)
+    ]

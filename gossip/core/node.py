@@ -423,7 +423,7 @@ class Node:
             self._repair.answered(input.call, message, input.frame, now)
 
     def _on_pong(self, call: int, pong: Pong, now: float) -> None:
-        origin, me = self._pings.answered(call, pong), self.local.me
+        origin, me = self._pings.answered(call), self.local.me
         if origin is None:
             return
         self._detector.answered_as(origin, pong.id, now)
@@ -439,7 +439,9 @@ class Node:
         if isinstance(input, Asked):
             self.local.out.append(Answer(input.token, self.local.codec.encode(Foreign())))
         elif isinstance(input, Answered):
-            self._pings.end(input.call)
+            origin = self._pings.answered(input.call)
+            if origin is not None:  # another's process lives where this member did
+                self._detector.answered_as(origin, None, now)
             self._repair.foreign(input.call, now)
 
     def _conversation_ended(self, end: Ended, now: float) -> None:

@@ -18,6 +18,13 @@ STATE_OVERHEAD_BYTES = 160  # what a state weighs without instances, and one ins
 INSTANCE_BYTES = 120
 
 
+def record_bytes(instance: Instance) -> int:
+    """What an instance weighs on the wire, within a few bytes."""
+    labels = sum(len(key.encode()) + len(value.encode()) + 4 for key, value in instance.labels.items())
+    routes = sum(len(route.encode()) + 3 for route in instance.routes)
+    return 16 + len(instance.service) + len(instance.id) + len(instance.host) + labels + routes
+
+
 class Outcome(Enum):
     """What became of a delta."""
 
@@ -45,6 +52,7 @@ class Origin:
         "settled_at",
         "state",
         "version",
+        "weight",
         "zone",
     )
 
@@ -59,6 +67,7 @@ class Origin:
         self.extras: dict[InstanceKey, tuple[object, ...]] = {}
         self.log: deque[tuple[int, int, bytes]] = deque()  # (since, version, frame), contiguous up to `version`
         self.log_bytes = 0
+        self.weight = 0  # bytes of what is held, from above; `weigh` makes it exact
         self.early: dict[int, tuple[Delta, bytes]] = {}  # by since; waiting for the delta that ends there
         self.parts: dict[int, tuple[Delta, bytes]] = {}  # of a state that is arriving in parts
         self.state = MemberState.ALIVE
@@ -122,6 +131,7 @@ class Origin:
         if delta.since == 0:
             return self._apply_state(delta, frame)
         self._fold(delta)
+        self.weight += len(frame)
         self.log.append((delta.since, delta.version, frame))
         self.log_bytes += len(frame)
         self._trim(log_deltas_min)
@@ -131,6 +141,7 @@ class Origin:
         if delta.parts > 1 and not self._complete(delta, frame):
             return Outcome.PARTIAL
         pieces = [self.parts[number][0] for number in range(delta.parts)] if delta.parts > 1 else [delta]
+        self.weight = sum(len(kept) for _, kept in self.parts.values()) if delta.parts > 1 else len(frame)
         self.incarnation, self.zone = delta.incarnation, delta.zone
         self.instances, self.extras = {}, {}
         for piece in pieces:
@@ -163,6 +174,11 @@ class Origin:
         if delta.header is not None:
             self.header = delta.header
         self.version = delta.version
+
+    def weigh(self) -> int:
+        """What its instances weigh on the wire. O(instances)."""
+        self.weight = sum(map(record_bytes, self.instances.values()))
+        return self.weight
 
     def _trim(self, log_deltas_min: int) -> None:
         weight = STATE_OVERHEAD_BYTES + INSTANCE_BYTES * len(self.instances)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .effects import Call, HangUp
 from .local import Local
-from .messages import Ping, Pong
+from .messages import Ping
 from .origin import Origin
 
 PINGS_MAX = 64
@@ -20,6 +20,7 @@ NEVER = float("inf")
 @dataclass(slots=True)
 class _Open:
     origin: str
+    contact: str
     deadline: float
 
 
@@ -41,33 +42,26 @@ class Pings:
         if len(self._open) >= PINGS_MAX:
             return False
         local, call = self._local, self._new_call()
-        self._open[call] = _Open(origin.id, now + local.config.detection.ping_timeout_s)
+        self._open[call] = _Open(origin.id, origin.contact, now + local.config.detection.ping_timeout_s)
         me = local.me
         local.out.append(Call(call, origin.contact, local.codec.encode(Ping(me.id, me.incarnation, me.header.pulse))))
         return True
 
-    def answered(self, call: int, pong: Pong) -> Origin | None:
-        """A pong came: the member that was pinged, if this call was a ping and the member is still known."""
+    def answered(self, call: int) -> Origin | None:
+        """Somebody answered: the member that was pinged, if this call was a ping and it is still reached there."""
         ping = self._open.get(call)
-        if ping is None:
-            return None
-        self.end(call)
-        return self._local.table.origins.get(ping.origin)
+        return None if ping is None else self._end(call, ping)
 
-    def end(self, call: int) -> None:
-        """Hang up, if this call is a ping."""
-        if self._open.pop(call, None) is not None:
-            self._local.out.append(HangUp(call))
+    def _end(self, call: int, ping: _Open) -> Origin | None:
+        del self._open[call]
+        self._local.out.append(HangUp(call))
+        origin = self._local.table.origins.get(ping.origin)
+        return origin if origin is not None and origin.contact == ping.contact else None
 
     def overdue(self, now: float) -> list[Origin]:
         """Give up the pings whose time is over; the members they were for."""
-        found = []
-        for call, ping in [(call, ping) for call, ping in self._open.items() if ping.deadline <= now]:
-            self.end(call)
-            origin = self._local.table.origins.get(ping.origin)
-            if origin is not None:
-                found.append(origin)
-        return found
+        ended = [self._end(call, ping) for call, ping in list(self._open.items()) if ping.deadline <= now]
+        return [origin for origin in ended if origin is not None]
 
     def paused(self, now: float) -> None:
         """My process stood still: the answers may wait unread."""

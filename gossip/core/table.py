@@ -116,6 +116,11 @@ class Table:
         self.living += 1
         self._count(origin, 1)
 
+    def shed(self) -> None:
+        """Beyond the bound, those settled longest keep only their floor. O(1) below it, O(origins) above."""
+        while len(self.origins) - self.living > SETTLED_MAX:
+            self.forget(min(self.settled(), key=lambda origin: origin.settled_at))
+
     def forget(self, origin: Origin) -> None:
         """Drop a settled origin's state and keep its floor."""
         del self.origins[origin.id]
