@@ -31,6 +31,7 @@ lint: $(VENV)/installed-dev ## ruff and mypy
 bench: $(VENV)/installed ## all benchmarks, each beside its anchor
 	@$(PY) -m benchmarks.lookup
 	@$(PY) -m benchmarks.visibility
+	@$(PY) -m benchmarks.detection
 
 bench-visibility: $(VENV)/installed ## only: how soon a change is seen by all others
 	@$(PY) -m benchmarks.visibility $(ARGS)

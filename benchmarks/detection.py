@@ -261,7 +261,9 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--peers", type=at_least(2), nargs="+", default=[10], metavar="N", help="numbers of processes (default: 10)")
+    parser.add_argument(
+        "--peers", type=at_least(2), nargs="+", default=[10], metavar="N", help="numbers of processes (default: 10)"
+    )
     parser.add_argument("--rounds", type=at_least(1), default=20, help="kills for each N (default: 20)")
     options = parser.parse_args(arguments)
     interruptible()

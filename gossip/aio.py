@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 from .bus.mailbox import Letter, Mailbox
 from .catalogue.events import Watch, nothing_came
+from .engine import CALL_TIMEOUT_S, Engine, Wanted
 from .errors import PeerClosed
 from .model import Event, Instance
-from .peer import CALL_TIMEOUT_S, Engine, Wanted
 from .registration import Command, Handle
 
 T = TypeVar("T")

@@ -150,7 +150,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened; `str(event)` reads well. `at` is wall time in seconds, for display only; `seq` orders events of one peer.
+    """One thing that happened; `str(event)` reads well. `seq` orders the events of one peer.
+
+    `at` is wall time in seconds, for display only.
 
     `before` and `after` are `Instance`s for ADDED, CHANGED, REMOVED, `Member`s for MEMBER_*, None elsewhere.
     """
@@ -195,7 +197,7 @@ class Status:
     loop_lag_s: float
     uptime_s: float
     protocol: int
-    counters: Mapping[str, int]
+    counters: Mapping[str, int] = field(hash=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, ready for `json.dumps`."""
@@ -260,7 +262,8 @@ def checked_routes(service: str, routes: Iterable[str]) -> tuple[str, ...]:
         raise _fault(service, f"routes is {routes!r}, no sequence", "Pass routes=['/orders'], or leave it out")
     found: dict[str, None] = {}
     for route in routes:
-        if type(route) is not str or not ROUTE_PATTERN.match(route) or not encodable(route) or len(route.encode()) > ROUTE_BYTES_MAX:
+        fits = type(route) is str and encodable(route) and len(route.encode()) <= ROUTE_BYTES_MAX
+        if not fits or not ROUTE_PATTERN.match(route):
             raise _fault(
                 service,
                 f"the route {_shown(route)!r} is not a path",
@@ -303,7 +306,8 @@ def checked_instance(
         raise _fault(service, "the service name is not 1 to 128 of A-Z a-z 0-9 . _ -", "Rename the service")
     host = host[1:-1] if isinstance(host, str) and host.startswith("[") and host.endswith("]") else host
     if type(host) is not str or not HOST_PATTERN.match(host) or not _reachable(host):
-        raise _fault(service, f"host {_shown(host)!r} is no host name or address to call", "Pass host='10.0.0.5' or leave it out")
+        what = f"host {_shown(host)!r} is no host name or address to call"
+        raise _fault(service, what, "Pass host='10.0.0.5' or leave it out")
     if type(port) is not int or not 1 <= port <= 65535:
         raise _fault(service, f"port {port!r} is not an int from 1 to 65535", "Pass the port the service listens on")
     if id is None:

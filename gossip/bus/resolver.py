@@ -51,5 +51,5 @@ class Resolver:
     def _address(self, seed: Endpoint) -> str | None:
         try:
             return join_address(resolve(seed.host) if seed.is_name else seed.host, seed.port)
-        except OSError:
+        except (OSError, UnicodeError):  # UnicodeError: no name at all, such as a..b
             return None

@@ -22,6 +22,7 @@ FRAME_BYTES_MAX = 1 << 20  # MAXMSGSIZE elsewhere; config caps what we send belo
 HEARTBEAT_S = 10.0  # SUB and ROUTER ping so rarely: application heartbeats are the quick ones
 HEARTBEAT_TIMEOUT_S = 30.0  # without an answer for so long the link is closed, by either end
 NEVER_MS = 24 * 3600 * 1000  # RECONNECT_IVL of the SUB; see `_dress_subscriber`
+DESCRIPTORS_AT_START = 32  # context, four sockets, their listeners, the mailbox; a few to spare
 UNLIMITED = 1 << 60
 RECOUNT_S = 1.0  # descriptors are counted at most this often
 
@@ -58,7 +59,16 @@ class Sockets:
 
     @classmethod
     def open(cls, links: LinksConfig) -> Sockets:
-        """Sockets with all options set, nothing bound. Private context: another library's `term` cannot close ours."""
+        """Sockets with all options set, nothing bound. Private context: another library's `term` cannot close ours.
+
+        Raises `ConfigError` if the process is short of descriptors: libzmq would abort it.
+        """
+        descriptors = Descriptors(1.0)
+        if not descriptors.reserve(0.0, DESCRIPTORS_AT_START):
+            raise ConfigError(
+                f"cannot start: {descriptors.used} of {descriptors.limit} file descriptors are open, and a peer needs "
+                f"{DESCRIPTORS_AT_START} more to begin with. Raise `ulimit -n`. Nothing was started."
+            )
         return cls(zmq.Context(io_threads=1), links)
 
     def bind_contact(self, host: str, port: int) -> int:

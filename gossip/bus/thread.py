@@ -101,10 +101,10 @@ class _Wish(Enum):
 
 def boot_clock() -> float:
     """Seconds since boot, suspended time included where the system counts it. Never goes back."""
-    return time.clock_gettime(_BOOT_CLOCK)
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 # In a forked child: what belongs to the parent's thread, kept from the garbage collector for good.
 _abandoned: list[object] = []
@@ -114,7 +114,8 @@ class BusThread:
     """The thread `gossip-<name>` of one peer.
 
     `sockets` are bound by the caller and belong to the thread from `start` on. `on_batch(changes, happenings)` is called
-    on the bus thread once per turn that has any. `mailbox` takes the commands.
+    on the bus thread once per turn that has any, `on_end()` when it has ended, by `stop` or by itself. `mailbox` takes
+    the commands.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class BusThread:
         on_batch: OnBatch,
         *,
         rng: random.Random,
+        on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._name = name
@@ -133,6 +135,7 @@ class BusThread:
         self._sockets = sockets
         self._config = config
         self._on_batch = on_batch
+        self._on_end = on_end
         self._clock = clock
         self._hush = Hush()
         self._poller = zmq.Poller()
@@ -464,6 +467,7 @@ class BusThread:
         finally:
             self._sockets.close()
             self._ended.set()
+            self._on_end()
 
 
 def refuse_green_threads() -> None:

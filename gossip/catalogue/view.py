@@ -30,7 +30,8 @@ _UP, _STALE = InstanceState.UP, InstanceState.STALE
 
 # Our own generator: a user who seeds the global one in every worker must not send all of them the same way.
 RANDOM = Random()
-os.register_at_fork(after_in_child=RANDOM.seed)
+if hasattr(os, "register_at_fork"):  # else two forked workers would draw alike; Windows does not fork
+    os.register_at_fork(after_in_child=RANDOM.seed)
 
 Order = Callable[[Instance], Any]
 BY_ID: Order = attrgetter("id")

@@ -168,7 +168,6 @@ class Dialer:
     def _become_synced(self) -> None:
         if not self._local.synced:
             self._local.synced = True
-            self._local.notice(self._local.me.id, f"{self._local.me.id} is synced")
 
     def mass_loss(self, now: float) -> None:
         """Most members vanished: look for them every second for a while."""
