@@ -89,9 +89,10 @@ class Population:
         """Wait until all hold the same, and their links have come to rest."""
         self._launcher.agree(self._living, {SERVICE: INSTANCES * self._peers}, SETTLE_S)
         calm_since, links = time.monotonic(), [-1]
+        statuses: list[Told] = []
 
         def calm() -> bool:
-            nonlocal calm_since, links
+            nonlocal calm_since, links, statuses
             statuses = ask_all(self._living, "status")
             links, former = [status["links"] for status in statuses], links
             if links != former or any(status["agreement"] < 1.0 for status in statuses):
@@ -99,7 +100,11 @@ class Population:
             time.sleep(CALM_S / 5)
             return time.monotonic() - calm_since >= CALM_S
 
-        until(calm, SETTLE_S, f"a calm cluster of {self._peers}")
+        until(
+            calm,
+            SETTLE_S,
+            lambda: f"calm, N={self._peers}: agreement and links {[(s['agreement'], s['links']) for s in statuses]}",
+        )
         self.look_for_hidden()
 
     def kill_oldest(self) -> tuple[float, list[float | None]]:

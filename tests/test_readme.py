@@ -28,15 +28,15 @@ def test_the_demo_output_shown_is_what_the_demo_prints() -> None:
 
 
 def test_the_python_shown_runs(tmp_path: Path) -> None:
-    embed, failover, static, wide = [body for language, body in BLOCKS if language == "python"]
+    embed, failover, static, wide, goodbye = [body for language, body in BLOCKS if language == "python"]
     embedded = re.sub(r'Peer\("orders-1"\)', 'Peer("orders-1", cluster="readme", bind="127.0.0.1:0", seeds=[])', embed)
     assert embedded != embed
     source = embedded + "    orders = peer\n"
-    failing = re.sub(r"\.\.\. +# your HTTP call", "raise ConnectionError  #", failover)
+    failing = re.sub(r"\.\.\. +# your HTTP call", "raise ConnectionRefusedError  #", failover)
     assert failing != failover
     failing = failing.replace("peer.", "orders.").replace('"payments"', '"orders"')
     source += "".join(f"    {line}\n" for line in failing.splitlines())
-    source += "    assert target.port == 8080\n"
+    source += "    assert (attempt, target.port) == (2, 8080)\n" + goodbye
     source += static
     assert "insecure=True" in wide
     file = tmp_path / "shown.py"
