@@ -359,7 +359,8 @@ class Node:
         self._heard_somebody(now)
         if (beat.incarnation, beat.version) > (origin.incarnation, origin.version):
             self._merger.missed(origin.id, origin.contact, now)
-        if origin.alive:
+        # one who is not watched may never speak again: only a link that came up is compared, once
+        if origin.alive and (beat.linked or origin.id in self._detector.watches):
             self._digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)
 
     def _on_subscribed(self, input: Subscribed, now: float) -> None:

@@ -437,6 +437,18 @@ def test_its_memory_of_lives_is_bounded(node: Node, make: Any) -> None:
     assert len(node._self._rises) <= 3
 
 
+# Agreement --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_of_one_that_is_not_watched_leaves_no_disagreement(node: Node, make: Any) -> None:
+    meet(node, make, *"bcdefghijklmn")
+    node.tick(1.0)
+    stranger = next(id for id in "bcdefghijklmn" if id not in node._detector.watches)
+    node.handle(told(node, make, beat(make, stranger, digest=99)), 1.1)
+    node.tick(1.5)
+    assert node.agreement == 1.0
+
+
 # Long silence -----------------------------------------------------------------------------------------------------------
 
 
