@@ -8,6 +8,7 @@ It never waits for the bus: `Peer` does by blocking its caller, its twin in `aio
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -33,6 +34,7 @@ from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.events import EventLog, Watch
 from .catalogue.reads import Reads
 from .config import Config
+from .core.dialer import SYNCED
 from .core.effects import Changed, Effect, Happened
 from .core.node import Node
 from .core.selfhood import Identity
@@ -560,6 +562,6 @@ def _log(name: str, events: list[Event]) -> None:
     """One line per event about members; changes of instances are too many for a log."""
     for event in events:
         if event.kind is EventKind.NOTICE:
-            logger.warning("! %s: %s", name, event.reason)
+            logger.log(logging.INFO if event.reason.endswith(SYNCED) else logging.WARNING, "! %s: %s", name, event.reason)
         elif isinstance(event.after or event.before, Member):
             logger.info("= %s: %s %s", name, event.kind, event.reason)

@@ -16,6 +16,7 @@ from .repair import Ended, Repair
 RENDEZVOUS_HOST = "127.0.0.1"
 RENDEZVOUS_PORTS = (7400, *range(7402, 7419, 2))
 RENDEZVOUS_MISSES_MAX = 2  # unanswered dials after which a port is held to be another program's
+SYNCED = "is synced"  # how the notice ends
 MASS_LOSS_S = 60.0  # so long after a mass loss the dead are dialled every second
 NEVER = float("inf")
 
@@ -168,6 +169,7 @@ class Dialer:
     def _become_synced(self) -> None:
         if not self._local.synced:
             self._local.synced = True
+            self._local.notice(self._local.me.id, f"{self._local.me.id} {SYNCED}")  # whoever waits for it is woken by events
 
     def mass_loss(self, now: float) -> None:
         """Most members vanished: look for them every second for a while."""

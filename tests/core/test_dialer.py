@@ -78,12 +78,13 @@ def test_a_conversation_with_one_that_is_not_synced_does_not(pair: Any, wire: An
 def test_without_an_answer_it_serves_after_two_seconds_and_says_so(node_of: Any) -> None:
     node = node_of(1, seeds=["10.0.0.2:7400"])
     assert notices(run(node, 1.9)) == []
-    (told,) = notices(run(node, 2.1, 1.9))
+    (told, synced) = notices(run(node, 2.1, 1.9))
     assert "no synced peer answered" in told
     assert "seeds" in told
     assert node.synced
     assert node.isolated  # it has seeds and hears nobody
     assert node.state is PeerState.ISOLATED
+    assert synced == "n1 is synced"
 
 
 def test_alone_it_dials_its_seeds_about_every_second(node_of: Any) -> None:
