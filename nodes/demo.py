@@ -24,6 +24,7 @@ if not __package__:  # run as a script
 
 from nodes.launch import Launcher, Told, Worker, WorkerError, ask_all, interruptible, until
 
+SYNC_S = 5.0  # far above what it takes, far below what a missed wake-up would
 WAIT_S = 20.0  # for anything that is to be observed; it takes milliseconds, unless the machine is very busy
 PEERS = ("peer-1", "peer-2", "peer-3", "peer-4", "peer-5")
 KEYS = [f"user:{number}" for number in range(1000)]
@@ -248,6 +249,7 @@ class Demo:
         self._screen.say(f"in its memory: {len(view['members'])} peers, {told} instances of {len(view['instances'])} services")
         others = self._launcher.agree(list(self._peers.values()), self._counts, WAIT_S)
         self._expect("its view when it was in sync", others, view)
+        self._expect(f"in sync within {SYNC_S:g} s", True, joined["took_s"] <= SYNC_S)
         self._screen.done(f"in sync {joined['took_s'] * 1000:.0f} ms after its start: its view equals the others'")
 
     # observing --------------------------------------------------------------------------------------------------------
