@@ -233,7 +233,7 @@ class Demo:
         began_t = time.monotonic()
         leaving = leaver.ask("leave")
         left = [self._event_t(one, member_event("MEMBER_LEFT", leaver.id), "peer-4 left") for one in self._peers.values()]
-        leaver.result(leaving, "leave", WAIT_S)
+        leaving.result(WAIT_S)
         self._expect("exit code of peer-4", 0, leaver.wait())
         self._counts.subtract({"payments": 1, "sessions": 1})
         self._launcher.agree(list(self._peers.values()), self._counts, WAIT_S)

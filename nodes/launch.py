@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,9 @@ from typing import Any
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nodes.process import Told, Worker, WorkerEnded, WorkerError, ask_all, signals_held, until
+from nodes.process import Answer, Told, Worker, WorkerEnded, WorkerError, ask_all, signals_held, until
 
-__all__ = ["Launcher", "Told", "Worker", "WorkerEnded", "WorkerError", "ask_all", "describe", "interruptible", "until"]
+__all__ = ["Answer", "Launcher", "Told", "Worker", "WorkerEnded", "WorkerError", "ask_all", "describe", "interruptible", "until"]
 
 LEAVE_S = 5.0  # then SIGKILL
 SEEDS_TOLD = 3  # a newcomer is told so many of those that run
@@ -100,7 +99,7 @@ class Launcher:
             worker.started(answer)
         return workers
 
-    def ask_start(self, worker: Worker, **peer: Any) -> Future[Any]:
+    def ask_start(self, worker: Worker, **peer: Any) -> Answer:
         """Tell a loaded worker to start its peer, and do not wait: see `Worker.started`."""
         defaults: dict[str, Any] = {"name": worker.name, "cluster": self.cluster, **self._peer}
         if self._seeds:

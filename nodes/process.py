@@ -14,8 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,6 +39,51 @@ class WorkerEnded(WorkerError):
     """The process ended before it answered."""
 
 
+class Latch:
+    """Opens once. Unlike the locks inside `threading.Event` and `Future`, taken by Python code, no Ctrl-C leaves it locked."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Let all through who wait. One thread only."""
+        if not self.is_open:
+            self.is_open = True
+            self._lock.release()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it is open, at most so many seconds; whether it is."""
+        if not self.is_open and self._lock.acquire(timeout=max(0.0, timeout)):
+            self._lock.release()
+        return self.is_open
+
+
+class Answer:
+    """What a worker will answer to a command."""
+
+    def __init__(self, worker: Worker, do: str) -> None:
+        self._worker = worker
+        self._do = do
+        self._latch = Latch()
+        self._value: Any = None
+        self._error: WorkerError | None = None
+
+    def give(self, value: Any, error: WorkerError | None = None) -> None:
+        """It is here. Once, by whoever took it off the list of what is waited for."""
+        self._value, self._error = value, error
+        self._latch.open()
+
+    def result(self, timeout: float = ANSWER_S) -> Any:
+        """Wait for it. Raises `WorkerError` with what the peer raised, `WorkerEnded`, `TimeoutError`."""
+        if not self._latch.wait(timeout):
+            raise TimeoutError(f"{self._worker!r} has not answered {self._do!r} within {timeout} s")
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
 class Worker:
     """One peer process. Any thread may call; events are gathered as they come.
 
@@ -64,9 +107,9 @@ class Worker:
         self._on_event = on_event
         self._on_end = on_end
         self._numbers = itertools.count(1)
-        self._answers: dict[int, Future[Any]] = {}
-        self._loaded = threading.Event()
-        self._ended = threading.Event()
+        self._answers: dict[int, Answer] = {}
+        self._loaded = Latch()
+        self._ended = Latch()
         self._input = threading.Lock()  # commands are written a line at a time
         with signals_held():  # the process must be known here before a Ctrl-C can interrupt; threads keep the mask
             self._process = subprocess.Popen(
@@ -88,16 +131,16 @@ class Worker:
         """Start the peer with these arguments of `Peer`, and wait until it is bound."""
         return self.started(self.ask("start", **{"name": self.name, **peer}), timeout)
 
-    def started(self, answer: Future[Any], timeout: float = START_S) -> Worker:
+    def started(self, answer: Answer, timeout: float = START_S) -> Worker:
         """Take the answer to `ask("start", ...)`."""
-        told = self.result(answer, "start", timeout)
+        told = answer.result(timeout)
         self.id, self.address, self.started_t = told["id"], told["address"], told["t"]
         return self
 
-    def ask(self, do: str, **arguments: Any) -> Future[Any]:
+    def ask(self, do: str, **arguments: Any) -> Answer:
         """Send a command and do not wait."""
         number = next(self._numbers)
-        answer = self._answers[number] = Future()
+        answer = self._answers[number] = Answer(self, do)
         try:
             with self._input:
                 assert self._process.stdin is not None
@@ -105,7 +148,7 @@ class Worker:
                 self._process.stdin.flush()
         except (OSError, ValueError):  # the pipe is broken, or closed by `end`
             self._fail(number)
-        if self._ended.is_set():
+        if self.ended:
             self._fail(number)
         return answer
 
@@ -114,7 +157,7 @@ class Worker:
 
         Raises `WorkerError` with what the peer raised, `WorkerEnded`, `TimeoutError`.
         """
-        return self.result(self.ask(do, **arguments), do, ANSWER_S + (arguments.get("timeout") or 0.0))
+        return self.ask(do, **arguments).result(ANSWER_S + (arguments.get("timeout") or 0.0))
 
     def wait_loaded(self, timeout: float = START_S) -> None:
         """Wait until the process has imported everything and reads commands. Raises `TimeoutError`, `WorkerEnded`."""
@@ -127,19 +170,12 @@ class Worker:
         """Wait for an event; returns the first `{"event": ..., "t": ...}` that is wanted."""
         return until(lambda: next((told for told in tuple(self.events) if wanted(told["event"])), None), timeout, what)
 
-    def result(self, answer: Future[Any], do: str, timeout: float) -> Any:
-        """Wait for the answer to `ask`. Raises as `call` does."""
-        try:
-            return answer.result(timeout)
-        except FutureTimeoutError:
-            raise TimeoutError(f"{self!r} has not answered {do!r} within {timeout} s") from None
-
     # the process ------------------------------------------------------------------------------------------------------
 
     @property
     def ended(self) -> bool:
         """Whether the process is over, and all it said was read."""
-        return self._ended.is_set()
+        return self._ended.is_open
 
     @property
     def code(self) -> int | None:
@@ -209,8 +245,8 @@ class Worker:
             self._over()
 
     def _over(self) -> None:
-        self._ended.set()
-        self._loaded.set()
+        self._ended.open()
+        self._loaded.open()
         for number in tuple(self._answers):
             self._fail(number)
         if self._on_end:
@@ -223,24 +259,23 @@ class Worker:
                 self._on_event(self, told)
         elif "call" in told:
             answer = self._answers.pop(told["call"], None)
-            if answer is not None and "error" in told:
-                answer.set_exception(WorkerError(self.name, told["error"], told["message"]))
-            elif answer is not None:
-                answer.set_result(told["value"])
+            if answer is not None:
+                error = WorkerError(self.name, told["error"], told["message"]) if "error" in told else None
+                answer.give(told.get("value"), error)
         else:
-            self._loaded.set()
+            self._loaded.open()
 
     def _fail(self, number: int) -> None:
         answer = self._answers.pop(number, None)
         if answer is not None:
-            answer.set_exception(WorkerEnded(self.name, "WorkerEnded", f"the process ended ({self.ending}) before it answered"))
+            answer.give(None, WorkerEnded(self.name, "WorkerEnded", f"the process ended ({self.ending}) before it answered"))
 
 
 def ask_all(workers: Sequence[Worker], do: str, **arguments: Any) -> list[Any]:
     """The answers of several workers to one command, which all of them work on at once."""
     answers = [worker.ask(do, **arguments) for worker in workers]
     patience = ANSWER_S + (arguments.get("timeout") or 0.0)
-    return [worker.result(answer, do, patience) for worker, answer in zip(workers, answers, strict=True)]
+    return [answer.result(patience) for answer in answers]
 
 
 def until(condition: Callable[[], T | None], timeout: float, what: str | Callable[[], str]) -> T:

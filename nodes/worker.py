@@ -15,6 +15,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -202,10 +203,10 @@ def _plain(value: Any) -> Any:
     return dict(value)  # the read-only mappings of the public values
 
 
-def _listen(worker: Worker, lines: SimpleQueue[str | None]) -> None:
-    """Hand stdin on, line by line; at its end the peer leaves, which also ends the waits of the other thread."""
-    rest = b""
-    while chunk := os.read(sys.stdin.fileno(), CHUNK_BYTES):  # not sys.stdin itself: its lock would be held at exit
+def _listen(worker: Worker, lines: SimpleQueue[str | None], terminated: int) -> None:
+    """Hand stdin on, line by line; at its end, or on SIGTERM, the peer leaves, which also ends the waits of the other thread."""
+    rest, source = b"", sys.stdin.fileno()  # not sys.stdin itself: its lock would be held at exit
+    while terminated not in select.select([source, terminated], [], [])[0] and (chunk := os.read(source, CHUNK_BYTES)):
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             lines.put(line.decode())
@@ -224,21 +225,18 @@ def _be_woken_by_the_end_of_the_starter() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(0)
-
-
 def main() -> int:
     """Run one worker until its stdin closes."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     _be_woken_by_the_end_of_the_starter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
+    terminated, told = os.pipe()  # an exception from the handler could leave a lock of the peer taken
+    signal.signal(signal.SIGTERM, lambda *_: os.write(told, b"."))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # the launcher starts us with both held
     worker = Worker()
     lines: SimpleQueue[str | None] = SimpleQueue()
-    threading.Thread(target=_listen, args=(worker, lines), name="stdin", daemon=True).start()
+    threading.Thread(target=_listen, args=(worker, lines, terminated), name="stdin", daemon=True).start()
     worker.say({"loaded": os.getpid()})
     try:
         worker.run(lines)

@@ -45,7 +45,7 @@ def test_the_python_shown_runs(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr + source
 
 
-@pytest.mark.parametrize("command", ["benchmarks.lookup", "benchmarks.visibility"])
+@pytest.mark.parametrize("command", ["benchmarks.lookup", "benchmarks.visibility", "benchmarks.detection"])
 def test_the_benchmarks_named_explain_themselves(command: str) -> None:
     assert f"python -m {command}" in README
     asked = [sys.executable, "-m", command, "--help"]

@@ -75,7 +75,7 @@ def test_a_launcher_that_is_ended_while_it_starts_leaves_nothing(launcher: subpr
     told = [launcher.stdout.readline() for _ in range(lines)]
     launcher.terminate()
     rest, _ = launcher.communicate(timeout=DEADLINE_S)
-    assert launcher.returncode == 0, told
+    assert launcher.returncode == 0, (told, rest)
     assert "0 left running" in rest.splitlines()[-1]
 
 
@@ -129,7 +129,7 @@ def test_a_call_to_a_process_that_dies_fails_at_once(launch: Callable[..., Launc
     waiting = worker.ask("wait_for", service="orders", timeout=600)
     worker.kill9()
     with pytest.raises(WorkerEnded, match="killed by SIGKILL"):
-        worker.result(waiting, "wait_for", DEADLINE_S)
+        waiting.result(DEADLINE_S)
     with pytest.raises(WorkerEnded):
         worker.call("members")
 
