@@ -122,5 +122,6 @@ def test_a_rolling_restart_leaves_no_lookup_empty(launch: Launch) -> None:
         reader.call("wait_for", service="orders", n=2, timeout=DEADLINE_S)
     seen = reader.call("reading")
     assert seen["lookups"] > 0
-    assert (seen["empty"], seen["fewest"]) == (0, 1)
+    assert seen["empty"] == 0
+    assert seen["fewest"] in (1, 2)  # 2 where no read fell between a leave and the successor's registration
     nobody_hidden([reader, *cluster.running])
