@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 from ..errors import RegistrationError, WireError
 from ..model import Instance
-from .codec import NUMBER_MAX, PULSE_MAX, TOPIC_SELF
+from .codec import TOPIC_SELF
 from .effects import Listen, Unlisten
+from .fields import NUMBER_MAX, PULSE_MAX
 from .local import Local
 from .membership import Membership
 from .messages import Delta, Header, HeaderFlags, Incarnation, InstanceKey
@@ -63,8 +64,13 @@ class Author:
         me.log_bytes = 0
         local.table.after_change(me)
         self._membership.show(me, me.instances, f"{me.id} began a new life")  # it may now come before other holders
-        for frame in self.state_frames(me):
-            local.broadcast(frame)
+        self._spread_state()
+
+    def _spread_state(self) -> None:
+        frames = self.state_frames(self._me)
+        self._local.show(*frames)
+        for frame in frames:
+            self._local.broadcast(frame)
 
     def take_new_id(self, id: str, now: float) -> None:
         """Go on as another peer, with all my instances: the id belongs to an older process."""
@@ -84,8 +90,8 @@ class Author:
         local.fan.turn_to(me.hash)
         local.out.append(Listen(TOPIC_SELF + me.hash))
         self._membership.admit(me, now)
-        for frame in self.state_frames(me):
-            local.broadcast(frame)
+        self._membership.show_end(former, f"{former.id} takes the id {id}")
+        self._spread_state()
 
     def state_frames(self, origin: Origin) -> list[bytes]:
         """An origin's whole state at its present version, cut into frames. O(size)."""
@@ -238,4 +244,5 @@ class Author:
         me.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
         local.table.after_change(me)
         self._membership.change(me, put, removed, reason)
+        local.show(frame)
         local.broadcast(frame)

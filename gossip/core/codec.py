@@ -11,9 +11,8 @@ a newer peer), unknown trailing fields are ignored, and kept where a record is p
 
 from __future__ import annotations
 
-import ipaddress
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,41 +21,51 @@ from typing import Any, NoReturn
 import msgpack
 
 from ..errors import WireError
-from ..model import (
-    HOST_PATTERN,
-    ID_PATTERN,
-    LABELS_BYTES_MAX,
-    LABELS_MAX,
-    NO_LABELS,
-    ROUTE_PATTERN,
-    ROUTE_SEGMENTS_MAX,
-    ROUTES_MAX,
-    SERVICE_PATTERN,
-    WEIGHT_MAX,
-    ZONE_PATTERN,
-    Instance,
-    InstanceState,
-    Labels,
+from ..model import ID_PATTERN, LABELS_MAX, ZONE_PATTERN, Event, Instance
+from .fields import (
+    PULSE_MAX,
+    REASON_CHARS_MAX,
+    as_bytes,
+    as_charge,
+    as_entries,
+    as_event,
+    as_fields,
+    as_flag,
+    as_header,
+    as_incarnation,
+    as_instance,
+    as_key,
+    as_list,
+    as_member_kind,
+    as_number,
+    as_prose,
+    as_text,
+    entry_fields,
+    event_fields,
+    extras_of,
+    header_fields,
+    instance_fields,
 )
 from .messages import (
     BUCKETS,
     Accusation,
-    Charge,
+    Belief,
     Delta,
+    DialBack,
     Done,
     Entries,
-    Entry,
-    Evidence,
     Foreign,
     Header,
-    HeaderFlags,
     Heartbeat,
+    History,
     IdHash,
     Incarnation,
     InstanceKey,
     Message,
     Ping,
     Pong,
+    Reached,
+    Recall,
     Sync,
     Want,
 )
@@ -64,15 +73,11 @@ from .messages import (
 WIRE_VERSION = 1
 WIRE_OLDEST = 1
 WIRE_NEWEST = WIRE_VERSION + 1  # a peer one version ahead is understood, by the rules above
-NUMBER_MAX = (1 << 63) - 1
-NONCE_MAX = (1 << 64) - 1
-PULSE_MAX = (1 << 32) - 1
+PARTS_MAX = 4096
 ARRAY_MAX = 1024
 CHARGES_MAX = 256
-ENTRIES_MAX = 256
-PARTS_MAX = 4096
-INTERVAL_MS_MAX = 3_600_000
-EXTRA_FIELDS_MAX = 16
+EVENTS_MAX = 64  # of one `History`
+NAME_CHARS_MAX = 256  # of what a `Recall` asks about: service/id at most
 
 PREFIX = struct.Struct("!BB8s")
 DELTA_HEAD = struct.Struct("!BB8s8sQQQ")  # ..., origin hash, start, nonce, version
@@ -80,9 +85,8 @@ HEARTBEAT = struct.Struct("!BB8s8sQQQIQB")  # ..., sender hash, start, nonce, ve
 ENVELOPE = struct.Struct("!BB8sBQ8s")  # ..., ring, limit of the range, sender hash
 TOPIC_SELF = b"@"
 TOPIC_ALL = b"*"
+TOPIC_OBSERVERS = b"+"
 TOPIC_BYTES = 9
-
-_ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
 
 
 class UnknownKind(WireError):
@@ -159,8 +163,8 @@ class Codec:
             delta.since,
             delta.part,
             delta.parts,
-            None if delta.header is None else _header_fields(delta.header),
-            [_instance_fields(instance, extras.get(instance.key, ())) for instance in delta.put],
+            None if delta.header is None else header_fields(delta.header),
+            [instance_fields(instance, extras.get(instance.key, ())) for instance in delta.put],
             delta.removed,
         )
         return head + _pack(body)
@@ -178,9 +182,9 @@ class Codec:
     ) -> list[bytes]:
         """A whole state `(0, version]` as frames of at most `bytes_max`, cut by size. O(size)."""
         groups: list[list[bytes]] = [[]]
-        room = whole = bytes_max - DELTA_HEAD.size - 2 * ID_BYTES_MAX - len(_pack(_header_fields(header)))
+        room = whole = bytes_max - DELTA_HEAD.size - 2 * ID_BYTES_MAX - len(_pack(header_fields(header)))
         for instance in instances:
-            packed = _pack(_instance_fields(instance, extras.get(instance.key, ())))
+            packed = _pack(instance_fields(instance, extras.get(instance.key, ())))
             if len(packed) > room or len(groups[-1]) >= ARRAY_MAX:
                 groups.append([])
                 room = whole
@@ -195,11 +199,26 @@ class Codec:
             + _pack(0)
             + _pack(part)
             + _pack(len(groups))
-            + _pack(_header_fields(header))
+            + _pack(header_fields(header))
             + _array(packed)
             + b"\x90"
             for part, packed in enumerate(groups)
         ]
+
+    def encode_history(self, sender: str, events: Sequence[Event], bytes_max: int) -> list[bytes]:
+        """What a peer remembers, as frames of at most `bytes_max`; an event that fits into none is left out. O(size)."""
+        groups: list[list[Event]] = [[]]
+        room = whole = bytes_max - PREFIX.size - 2 * ID_BYTES_MAX
+        for event in events:
+            size = len(_pack(event_fields(event)))
+            if size > whole:
+                continue
+            if size > room or len(groups[-1]) >= EVENTS_MAX:
+                groups.append([])
+                room = whole
+            groups[-1].append(event)
+            room -= size
+        return [self.encode(History(sender, tuple(group), group is not groups[-1])) for group in groups]
 
     def envelope(self, ring: int, limit: int, sender: IdHash) -> bytes:
         """The fixed fields that stand before a delegated frame."""
@@ -257,6 +276,7 @@ class Codec:
 ID_BYTES_MAX = 128
 _DELTA, _DELEGATED, _HEARTBEAT, _ACCUSATION = b"dDha"
 _PING, _PONG, _SYNC, _ENTRIES, _WANT, _DONE, _FOREIGN = b"pPsewxf"
+_DIAL_BACK, _REACHED, _BELIEF, _RECALL, _HISTORY = b"bBmrR"
 _LINKED, _SYNCED = 1, 2
 
 
@@ -269,43 +289,6 @@ def _array(packed: list[bytes]) -> bytes:
     count = len(packed)
     head = bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
     return head + b"".join(packed)
-
-
-def _header_fields(header: Header) -> tuple[object, ...]:
-    return (
-        header.name,
-        header.host,
-        header.contact_port,
-        header.publisher_port,
-        header.pulse,
-        int(header.flags),
-        header.interval_ms,
-        header.boot_ms,
-        header.boot_nonce,
-        *header.extra,
-    )
-
-
-_STATE_CODES = {InstanceState.UP: 0, InstanceState.DRAINING: 1, InstanceState.CRITICAL: 2, InstanceState.STALE: 3}
-_STATES = {code: state for state, code in _STATE_CODES.items()}
-
-
-def _instance_fields(instance: Instance, extra: tuple[object, ...]) -> tuple[object, ...]:
-    return (
-        instance.service,
-        instance.id,
-        instance.host,
-        instance.port,
-        instance.weight,
-        dict(instance.labels),
-        instance.routes,
-        _STATE_CODES[instance.state],
-        *extra,
-    )
-
-
-def _entry_fields(entries: Iterable[Entry]) -> list[tuple[object, ...]]:
-    return [(e.origin, *e.incarnation, e.version, e.pulse) for e in entries]
 
 
 def _encode_heartbeat(m: Heartbeat) -> tuple[int, tuple[Any, ...]]:
@@ -324,15 +307,16 @@ _ENCODERS: dict[type, Callable[[Any], tuple[int, tuple[Any, ...]]]] = {
     Ping: lambda m: (_PING, (m.asker, *m.incarnation, m.pulse)),
     Pong: lambda m: (_PONG, (m.id, *m.incarnation, m.pulse, m.version, m.held_alive)),
     Sync: lambda m: (_SYNC, (m.asker, *m.incarnation, m.version, m.pulse, m.synced, m.sums)),
-    Entries: lambda m: (_ENTRIES, (m.sender, m.synced, m.buckets, _entry_fields(m.entries), m.more)),
-    Want: lambda m: (_WANT, (_entry_fields(m.entries),)),
+    Entries: lambda m: (_ENTRIES, (m.sender, m.synced, m.buckets, entry_fields(m.entries), m.more)),
+    Want: lambda m: (_WANT, (entry_fields(m.entries),)),
     Done: lambda m: (_DONE, (m.sender,)),
     Foreign: lambda m: (_FOREIGN, ()),
+    DialBack: lambda m: (_DIAL_BACK, (m.asker,)),
+    Reached: lambda m: (_REACHED, (m.sender, m.contact, m.publisher)),
+    Belief: lambda m: (_BELIEF, (m.subject, str(m.kind), m.reason[:REASON_CHARS_MAX])),
+    Recall: lambda m: (_RECALL, (m.name,)),
+    History: lambda m: (_HISTORY, (m.sender, [event_fields(event) for event in m.events], m.more)),
 }
-
-
-# Decoding: exact types, ranges and patterns, field by field. `_fields` hands out at least `count` of them; more are
-# those of a later version and stand at the end.
 
 
 def _refuse_ext(code: int, data: bytes) -> NoReturn:
@@ -354,214 +338,104 @@ def _unpack(frame: bytes, offset: int) -> Any:
     )
 
 
-def _fields(value: Any, count: int) -> tuple[Any, ...]:
-    if type(value) is not tuple or not count <= len(value) <= count + EXTRA_FIELDS_MAX:
-        raise WireError(f"not {count} fields")
-    return value
-
-
-def _number(value: Any, most: int = NUMBER_MAX, least: int = 0) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise WireError("a number out of range")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if type(value) is not bool:
-        raise WireError("not a boolean")
-    return value
-
-
-def _text(value: Any, pattern: Any) -> str:
-    if type(value) is not str or not pattern.match(value):
-        raise WireError("a text out of its alphabet")
-    return value
-
-
-def _list(value: Any, most: int) -> tuple[Any, ...]:
-    if type(value) is not tuple or len(value) > most:
-        raise WireError("not a list, or too long")
-    return value
-
-
-def _bytes(value: Any, size: int) -> bytes:
-    if type(value) is not bytes or len(value) != size:
-        raise WireError(f"not {size} bytes")
-    return value
-
-
-def _incarnation(start: Any, nonce: Any) -> Incarnation:
-    return _number(start), _number(nonce, NONCE_MAX)
-
-
-@lru_cache(maxsize=16384)
-def _address(host: Any) -> str:
-    return str(ipaddress.ip_address(_text(host, HOST_PATTERN)))
-
-
-def _header(value: Any) -> Header:
-    f = _fields(value, 9)
-    return Header(
-        _text(f[0], ID_PATTERN),
-        _address(f[1]),
-        _number(f[2], 65535, 1),
-        _number(f[3], 65535, 1),
-        _number(f[4], PULSE_MAX),
-        HeaderFlags(_number(f[5], 0xFF)),
-        _number(f[6], INTERVAL_MS_MAX, 1),
-        _number(f[7]),
-        _number(f[8], NONCE_MAX),
-        _flat(f[9:]),
-    )
-
-
-def _flat(extra: tuple[Any, ...]) -> tuple[object, ...]:
-    for value in extra:
-        if type(value) not in (int, str, bytes, bool, float, type(None)):
-            raise WireError("a nested trailing field")
-    return extra
-
-
-def _labels(value: Any) -> Labels:
-    if type(value) is not dict:
-        raise WireError("labels are not a map")
-    if not value:
-        return NO_LABELS
-    size = 0
-    for key, text in value.items():
-        if type(key) is not str or type(text) is not str:
-            raise WireError("a label is not text")
-        size += len(key.encode()) + len(text.encode())
-    if size > LABELS_BYTES_MAX:
-        raise WireError("labels too large")
-    return Labels(value)
-
-
-def _routes(value: Any) -> tuple[str, ...]:
-    routes = _list(value, ROUTES_MAX)
-    for route in routes:
-        if _text(route, ROUTE_PATTERN).count("/") > ROUTE_SEGMENTS_MAX or "//" in route or (len(route) > 1 and route[-1] == "/"):
-            raise WireError("a route that is not normal")
-    return routes
-
-
-def _instance(value: Any, zone: str, origin: str) -> Instance:
-    f = _fields(value, 8)
-    return Instance(
-        _text(f[0], SERVICE_PATTERN),
-        _text(f[1], ID_PATTERN),
-        _text(f[2], HOST_PATTERN),
-        _number(f[3], 65535, 1),
-        _number(f[4], WEIGHT_MAX, 1),
-        _labels(f[5]),
-        _routes(f[6]),
-        zone,
-        origin,
-        _STATES[_number(f[7], max(_STATES))],
-    )
-
-
-def _extras(puts: tuple[Any, ...]) -> Iterator[tuple[InstanceKey, tuple[object, ...]]]:
-    for fields in puts:
-        if len(fields) > 8:
-            yield (fields[0], fields[1]), _flat(fields[8:])
-
-
-def _key(value: Any) -> InstanceKey:
-    f = _fields(value, 2)
-    return _text(f[0], SERVICE_PATTERN), _text(f[1], ID_PATTERN)
-
-
 def _decode_delta(codec: Codec, frame: bytes) -> Delta:
     _, _, _, origin_hash, start, nonce, version = DELTA_HEAD.unpack_from(frame)
-    f = _fields(_unpack(frame, DELTA_HEAD.size), 8)
-    origin, zone = _text(f[0], ID_PATTERN), _text(f[1], ZONE_PATTERN)
+    f = as_fields(_unpack(frame, DELTA_HEAD.size), 8)
+    origin, zone = as_text(f[0], ID_PATTERN), as_text(f[1], ZONE_PATTERN)
     if codec.hash(origin) != origin_hash:
         raise WireError("an origin that is not the one of its header")
-    version = _number(version, least=1)
-    since = _number(f[2], version - 1)
-    parts = _number(f[4], PARTS_MAX, 1)
-    header = None if f[5] is None else _header(f[5])
+    version = as_number(version, least=1)
+    since = as_number(f[2], version - 1)
+    parts = as_number(f[4], PARTS_MAX, 1)
+    header = None if f[5] is None else as_header(f[5])
     if since == 0 and header is None:
         raise WireError("a state without a header")
     if since > 0 and parts > 1:
         raise WireError("a delta in parts")
-    puts = _list(f[6], ARRAY_MAX)
+    puts = as_list(f[6], ARRAY_MAX)
     return Delta(
         origin,
         zone,
-        _incarnation(start, nonce),
+        as_incarnation(start, nonce),
         since,
         version,
         header,
-        tuple([_instance(put, zone, origin) for put in puts]),
-        tuple(map(_key, _list(f[7], ARRAY_MAX))),
-        _number(f[3], parts - 1),
+        tuple([as_instance(put, zone, origin) for put in puts]),
+        tuple(map(as_key, as_list(f[7], ARRAY_MAX))),
+        as_number(f[3], parts - 1),
         parts,
-        dict(_extras(puts)),
+        dict(extras_of(puts)),
     )
 
 
 def _decode_heartbeat(codec: Codec, frame: bytes) -> Heartbeat:
     _, _, _, sender, start, nonce, version, pulse, digest, flags = HEARTBEAT.unpack_from(frame)
-    incarnation = _incarnation(start, nonce)
-    return Heartbeat(sender, incarnation, _number(version), pulse, digest, bool(flags & _LINKED), bool(flags & _SYNCED))
-
-
-def _charge(value: Any) -> Charge:
-    f = _fields(value, 5)
-    evidence = Evidence(_number(f[4], max(Evidence), min(Evidence)))
-    return Charge(_text(f[0], ID_PATTERN), _incarnation(f[1], f[2]), _number(f[3], PULSE_MAX), evidence)
+    incarnation = as_incarnation(start, nonce)
+    return Heartbeat(sender, incarnation, as_number(version), pulse, digest, bool(flags & _LINKED), bool(flags & _SYNCED))
 
 
 def _decode_accusation(codec: Codec, frame: bytes) -> Accusation:
-    f = _fields(_unpack(frame, PREFIX.size), 5)
-    charges = tuple(map(_charge, _list(f[4], CHARGES_MAX)))
-    return Accusation(_text(f[0], ID_PATTERN), _incarnation(f[1], f[2]), _number(f[3]), charges)
+    f = as_fields(_unpack(frame, PREFIX.size), 5)
+    charges = tuple(map(as_charge, as_list(f[4], CHARGES_MAX)))
+    return Accusation(as_text(f[0], ID_PATTERN), as_incarnation(f[1], f[2]), as_number(f[3]), charges)
 
 
 def _decode_ping(codec: Codec, frame: bytes) -> Ping:
-    f = _fields(_unpack(frame, PREFIX.size), 4)
-    return Ping(_text(f[0], ID_PATTERN), _incarnation(f[1], f[2]), _number(f[3], PULSE_MAX))
+    f = as_fields(_unpack(frame, PREFIX.size), 4)
+    return Ping(as_text(f[0], ID_PATTERN), as_incarnation(f[1], f[2]), as_number(f[3], PULSE_MAX))
 
 
 def _decode_pong(codec: Codec, frame: bytes) -> Pong:
-    f = _fields(_unpack(frame, PREFIX.size), 6)
-    incarnation = _incarnation(f[1], f[2])
-    return Pong(_text(f[0], ID_PATTERN), incarnation, _number(f[3], PULSE_MAX), _number(f[4]), _flag(f[5]))
+    f = as_fields(_unpack(frame, PREFIX.size), 6)
+    incarnation = as_incarnation(f[1], f[2])
+    return Pong(as_text(f[0], ID_PATTERN), incarnation, as_number(f[3], PULSE_MAX), as_number(f[4]), as_flag(f[5]))
 
 
 def _decode_sync(codec: Codec, frame: bytes) -> Sync:
-    f = _fields(_unpack(frame, PREFIX.size), 7)
-    incarnation = _incarnation(f[1], f[2])
-    pulse = _number(f[4], PULSE_MAX)
-    return Sync(_text(f[0], ID_PATTERN), incarnation, _number(f[3]), pulse, _flag(f[5]), _bytes(f[6], BUCKETS * 8))
-
-
-def _entries(value: Any) -> tuple[Entry, ...]:
-    return tuple(map(_entry, _list(value, ENTRIES_MAX)))
-
-
-def _entry(value: Any) -> Entry:
-    f = _fields(value, 5)
-    return Entry(_text(f[0], ID_PATTERN), _incarnation(f[1], f[2]), _number(f[3]), _number(f[4], PULSE_MAX))
+    f = as_fields(_unpack(frame, PREFIX.size), 7)
+    incarnation = as_incarnation(f[1], f[2])
+    pulse = as_number(f[4], PULSE_MAX)
+    return Sync(as_text(f[0], ID_PATTERN), incarnation, as_number(f[3]), pulse, as_flag(f[5]), as_bytes(f[6], BUCKETS * 8))
 
 
 def _decode_entries(codec: Codec, frame: bytes) -> Entries:
-    f = _fields(_unpack(frame, PREFIX.size), 5)
-    return Entries(_text(f[0], ID_PATTERN), _flag(f[1]), _bytes(f[2], BUCKETS // 8), _entries(f[3]), _flag(f[4]))
+    f = as_fields(_unpack(frame, PREFIX.size), 5)
+    return Entries(as_text(f[0], ID_PATTERN), as_flag(f[1]), as_bytes(f[2], BUCKETS // 8), as_entries(f[3]), as_flag(f[4]))
 
 
 def _decode_want(codec: Codec, frame: bytes) -> Want:
-    return Want(_entries(_fields(_unpack(frame, PREFIX.size), 1)[0]))
+    return Want(as_entries(as_fields(_unpack(frame, PREFIX.size), 1)[0]))
 
 
 def _decode_done(codec: Codec, frame: bytes) -> Done:
-    return Done(_text(_fields(_unpack(frame, PREFIX.size), 1)[0], ID_PATTERN))
+    return Done(as_text(as_fields(_unpack(frame, PREFIX.size), 1)[0], ID_PATTERN))
 
 
 def _decode_foreign(codec: Codec, frame: bytes) -> Foreign:
     return Foreign()
+
+
+def _decode_dial_back(codec: Codec, frame: bytes) -> DialBack:
+    return DialBack(as_text(as_fields(_unpack(frame, PREFIX.size), 1)[0], ID_PATTERN))
+
+
+def _decode_reached(codec: Codec, frame: bytes) -> Reached:
+    f = as_fields(_unpack(frame, PREFIX.size), 3)
+    return Reached(as_text(f[0], ID_PATTERN), *(None if answer is None else as_flag(answer) for answer in f[1:3]))
+
+
+def _decode_belief(codec: Codec, frame: bytes) -> Belief:
+    f = as_fields(_unpack(frame, PREFIX.size), 3)
+    return Belief(as_text(f[0], ID_PATTERN), as_member_kind(f[1]), as_prose(f[2], REASON_CHARS_MAX))
+
+
+def _decode_recall(codec: Codec, frame: bytes) -> Recall:
+    return Recall(as_prose(as_fields(_unpack(frame, PREFIX.size), 1)[0], NAME_CHARS_MAX))
+
+
+def _decode_history(codec: Codec, frame: bytes) -> History:
+    f = as_fields(_unpack(frame, PREFIX.size), 3)
+    return History(as_text(f[0], ID_PATTERN), tuple(map(as_event, as_list(f[1], EVENTS_MAX))), as_flag(f[2]))
 
 
 _DECODERS: dict[int, Callable[[Codec, bytes], Message]] = {
@@ -575,4 +449,9 @@ _DECODERS: dict[int, Callable[[Codec, bytes], Message]] = {
     _WANT: _decode_want,
     _DONE: _decode_done,
     _FOREIGN: _decode_foreign,
+    _DIAL_BACK: _decode_dial_back,
+    _REACHED: _decode_reached,
+    _BELIEF: _decode_belief,
+    _RECALL: _decode_recall,
+    _HISTORY: _decode_history,
 }

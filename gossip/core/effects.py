@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ..model import EventKind, Instance, Member
+from ..model import Event, EventKind, Instance, Member
 
 # Inputs -------------------------------------------------------------------------------------------------------------
 
@@ -83,7 +83,15 @@ class Bound:
     ok: bool
 
 
-Input = Heard | Subscribed | Unsubscribed | Asked | Answered | LinkClosed | Probed | Bound
+@dataclass(slots=True)
+class Remembered:
+    """The answer to `Remember`."""
+
+    token: bytes
+    events: tuple[Event, ...]
+
+
+Input = Heard | Subscribed | Unsubscribed | Asked | Answered | LinkClosed | Probed | Bound | Remembered
 
 # Effects ------------------------------------------------------------------------------------------------------------
 
@@ -162,6 +170,23 @@ class Bind:
 
 
 @dataclass(slots=True)
+class Remember:
+    """Look up the events about this name, which the shell keeps, and tell `Remembered`."""
+
+    token: bytes
+    name: str
+
+
+@dataclass(slots=True)
+class Recollected:
+    """What a peer remembers arrived: the answer to the command `recall` of this number."""
+
+    call: int
+    sender: str
+    events: tuple[Event, ...]
+
+
+@dataclass(slots=True)
 class Changed:
     """One instance as readers see it changed: added (`before` None), removed (`after` None), or replaced.
 
@@ -185,5 +210,18 @@ class Happened:
 
 
 Effect = (
-    Publish | Connect | Disconnect | Listen | Unlisten | Call | HangUp | Answer | Probe | Bind | Changed | Happened
+    Publish
+    | Connect
+    | Disconnect
+    | Listen
+    | Unlisten
+    | Call
+    | HangUp
+    | Answer
+    | Probe
+    | Bind
+    | Remember
+    | Recollected
+    | Changed
+    | Happened
 )

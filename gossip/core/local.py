@@ -11,10 +11,10 @@ from typing import Protocol
 
 from ..config import Config
 from ..model import EventKind, Member
-from .codec import TOPIC_ALL, TOPIC_SELF, Codec
+from .codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from .directory import Directory
 from .effects import Effect, Happened, Publish
-from .messages import Header, IdHash, Incarnation
+from .messages import Header, IdHash, Incarnation, Message
 from .origin import Origin
 from .overlay import RINGS, Fan, Overlay
 from .table import Table
@@ -52,6 +52,7 @@ class Local:
         self.fan = Fan(self.me.hash)
         self.links_dirty = True
         self.synced = False
+        self.observers = 0  # links that listen to `+`; nothing is published there while there are none
         self.members_changed_at = 0.0
 
     # sending ----------------------------------------------------------------------------------------------------------
@@ -80,6 +81,16 @@ class Local:
     def flood(self, frame: bytes) -> None:
         """Send a frame to all linked subscribers, who decide whether to pass it on."""
         self.out.append(Publish(TOPIC_ALL + frame))
+
+    def show(self, *frames: bytes) -> None:
+        """Send to my observers what I learned, in the order in which I did."""
+        if self.observers:
+            self.out += [Publish(TOPIC_OBSERVERS + frame) for frame in frames]
+
+    def show_message(self, message: Message) -> None:
+        """The same for what is not encoded yet."""
+        if self.observers:
+            self.show(self.codec.encode(message))
 
     # telling the user -------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..model import EventKind, Instance, MemberState
+from ..model import EventKind, Instance, Member, MemberState
 from .local import Local
-from .messages import InstanceKey
+from .messages import Belief, InstanceKey
 from .origin import Origin
 
 
@@ -36,14 +36,14 @@ class Membership:
         if origin.state is MemberState.ALIVE:
             before = origin.member()
             origin.state = MemberState.SUSPECTED
-            self._local.happened(EventKind.MEMBER_SUSPECTED, origin.id, reason, before=before, after=origin.member())
+            self._happened(EventKind.MEMBER_SUSPECTED, origin, reason, before)
 
     def clear(self, origin: Origin, reason: str) -> None:
         """Refuted."""
         if origin.state is MemberState.SUSPECTED:
             before = origin.member()
             origin.state = MemberState.ALIVE
-            self._local.happened(EventKind.MEMBER_REFUTED, origin.id, reason, before=before, after=origin.member())
+            self._happened(EventKind.MEMBER_REFUTED, origin, reason, before)
 
     def settle(
         self, origin: Origin, state: MemberState, reason: str, now: float, former: Iterable[InstanceKey] = ()
@@ -58,7 +58,7 @@ class Membership:
         local.table.shed()
         self._mark(now)
         kind = EventKind.MEMBER_LEFT if state is MemberState.LEFT else EventKind.MEMBER_DEAD
-        local.happened(kind, origin.id, reason, before=before, after=origin.member())
+        self._happened(kind, origin, reason, before)
 
     def forget_others(self, reason: str, now: float) -> None:
         """All that is known of others is too old to be passed on: begin anew, as a newcomer does."""
@@ -78,7 +78,16 @@ class Membership:
         kind, what = (EventKind.MEMBER_JOINED, "came back") if new_life else (EventKind.MEMBER_REFUTED, "refuted its death")
         reason = f"{origin.id} {what}"
         self.show(origin, {}, reason)
-        local.happened(kind, origin.id, reason, before=before, after=origin.member())
+        self._happened(kind, origin, reason, before)
+
+    def _happened(self, kind: EventKind, origin: Origin, reason: str, before: Member) -> None:
+        """Tell the user, and whoever observes."""
+        self._local.happened(kind, origin.id, reason, before=before, after=origin.member())
+        self._local.show_message(Belief(origin.id, kind, reason))
+
+    def show_end(self, former: Origin, reason: str) -> None:
+        """Observers are to see my former id go."""
+        self._local.show_message(Belief(former.id, EventKind.MEMBER_LEFT, reason))
 
     def show(self, origin: Origin, former: dict[InstanceKey, Instance], reason: str) -> None:
         """Readers see all that this origin holds now, where they saw `former`."""

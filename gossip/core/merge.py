@@ -106,6 +106,7 @@ class Merger:
         self._arriving.pop(origin.id, None)
         if origin.leaving:
             return Taken(Outcome.OLD_LIFE)
+        local.show(*frames)
         self._membership.admit(origin, now)
         return Taken(Outcome.APPLIED, frames)
 
@@ -141,6 +142,7 @@ class Merger:
         local.table.after_change(origin)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
+        local.show(*frames)
         news = self._follow(origin, delta, life, former, now)
         if origin.incarnation != life[0] and origin.publisher != publisher and origin.hash in local.fan.subscribers:
             for part in frames:  # somebody still listens to me under this id: if it is another process, it must know

@@ -14,6 +14,11 @@
                                                       asker ──Delta… Want()─────▶ answerer     here they are; did they arrive?
                                                       asker ◀─Done─────────────── answerer     yes; the asker hangs up
 
+    peer ──Delta, Belief, Heartbeat──▶ its observers  newcomer ──DialBack───────▶ answerer     do you reach me?
+                                                      newcomer ◀─Reached───────── answerer
+                                                      observer ──Recall─────────▶ answerer     what happened to this one?
+                                                      observer ◀─History…──────── answerer
+
 A whole state is the delta `(0, v]`, in one or more parts. Joining, restarting, re-issuing and answering a pull are
 therefore one message, and one `Origin.apply`. Every message names its cluster; one of another cluster is answered
 with `Foreign` where there is somebody to answer, and dropped elsewhere.
@@ -25,7 +30,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import NewType
 
-from ..model import Instance
+from ..model import Event, EventKind, Instance
 
 IdHash = NewType("IdHash", bytes)
 """8 bytes: blake2b of cluster and peer id. Fixed size, so no topic is a prefix of another."""
@@ -198,4 +203,61 @@ class Foreign:
     """You asked a peer of another cluster."""
 
 
-Message = Delta | Heartbeat | Accusation | Ping | Pong | Sync | Entries | Want | Done | Foreign
+@dataclass(slots=True)
+class DialBack:
+    """Do my endpoints answer you? From a newcomer, who may advertise what nobody reaches."""
+
+    asker: str
+
+
+@dataclass(slots=True)
+class Reached:
+    """What plain TCP connects to the asker's two endpoints found; None: no answer in time."""
+
+    sender: str
+    contact: bool | None
+    publisher: bool | None
+
+
+@dataclass(slots=True)
+class Belief:
+    """To observers: what became of one member in my view (a MEMBER_* kind), and why."""
+
+    subject: str
+    kind: EventKind
+    reason: str
+
+
+@dataclass(slots=True)
+class Recall:
+    """What happened to the member, instance or service of this name?"""
+
+    name: str
+
+
+@dataclass(slots=True)
+class History:
+    """The last events about it; `more` says that another message with the rest follows."""
+
+    sender: str
+    events: tuple[Event, ...]
+    more: bool
+
+
+Message = (
+    Delta
+    | Heartbeat
+    | Accusation
+    | Ping
+    | Pong
+    | Sync
+    | Entries
+    | Want
+    | Done
+    | Foreign
+    | DialBack
+    | Reached
+    | Belief
+    | Recall
+    | History
+)

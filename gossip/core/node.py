@@ -17,7 +17,7 @@ from ..config import Config
 from ..errors import WireError
 from ..model import Instance, MemberState, PeerState
 from .author import Author
-from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_SELF, WIRE_VERSION, ForeignCluster, UnknownKind
+from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VERSION, ForeignCluster, UnknownKind
 from .detector import Detector
 from .dialer import Dialer
 from .digests import Digests
@@ -32,6 +32,8 @@ from .effects import (
     LinkClosed,
     Listen,
     Probed,
+    Remember,
+    Remembered,
     Subscribed,
     Unsubscribed,
 )
@@ -43,6 +45,7 @@ from .mesh import Mesh
 from .messages import (
     Accusation,
     Delta,
+    DialBack,
     Foreign,
     Header,
     Heartbeat,
@@ -50,10 +53,13 @@ from .messages import (
     InstanceKey,
     Ping,
     Pong,
+    Reached,
+    Recall,
     Sync,
 )
 from .origin import Origin, Outcome
 from .pings import Pings
+from .reach import Reach
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
 
@@ -68,7 +74,8 @@ _ENVELOPE_KIND = ord("D")
 class Node:
     """One peer's protocol. Single-threaded: its shell calls it from one thread.
 
-    `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows).
+    `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows). `check_reach`: have
+    a partner of the join dial back what this peer advertises.
     """
 
     protocol = WIRE_VERSION
@@ -81,6 +88,7 @@ class Node:
         chance: Chance,
         seeds: Sequence[str] | None = (),
         zero_configuration: bool = False,
+        check_reach: bool = False,
     ) -> None:
         header = Header(
             identity.name,
@@ -123,6 +131,7 @@ class Node:
             on_end=self._conversation_ended,
         )
         self._dialer = Dialer(local, self._repair, seeds=seeds, zero_configuration=zero_configuration)
+        self._reach = Reach(local, new_call=self._new_call, wanted=check_reach)
         self._digests = Digests(config.heartbeats)
         self.mesh = Mesh()
         self._linker = Linker(local, self.mesh)
@@ -214,6 +223,7 @@ class Node:
         for origin in self._pings.overdue(now):
             self._detector.unanswered(origin, now)
         self._repair.tick(now)
+        self._reach.tick(now)
         self._detector.tick(now)
         if self._leave_until is None:
             self._dialer.tick(now)
@@ -238,6 +248,7 @@ class Node:
             self._dialer.next_deadline() if self._leave_until is None else self._linger(self._leave_until),
             self._linker.next_deadline(),
             self._pings.next_deadline(),
+            self._reach.next_deadline(),
         )
 
     def _linger(self, until: float) -> float:
@@ -365,6 +376,9 @@ class Node:
 
     def _on_subscribed(self, input: Subscribed, now: float) -> None:
         """A link to me is up: say at once how far I am, so that nothing falls between joining and listening."""
+        if input.topic == TOPIC_OBSERVERS:
+            self.local.observers += 1
+            self.local.show_message(self._heartbeat(linked=True))
         hash = _subscriber(input.topic)
         if hash is None:
             return
@@ -380,6 +394,8 @@ class Node:
             self._dial_member(origin, now)
 
     def _on_unsubscribed(self, input: Unsubscribed, now: float) -> None:
+        if input.topic == TOPIC_OBSERVERS:
+            self.local.observers = max(0, self.local.observers - 1)
         hash = _subscriber(input.topic)
         if hash is not None:
             self.local.fan.remove(hash)
@@ -394,6 +410,7 @@ class Node:
         local = self.local
         self._next_heartbeat = max(now, self._next_heartbeat + local.config.heartbeats.interval_s)
         frame = local.codec.encode(self._heartbeat(linked=False))
+        local.show(frame)
         for hash in sorted(local.overlay.watchers(local.me.hash)):
             if hash in local.fan.subscribers:
                 local.tell(hash, frame)
@@ -405,6 +422,12 @@ class Node:
         if isinstance(message, Ping):
             self._detector.heard(message.asker, now)
             self.local.out.append(Answer(input.token, self.local.codec.encode(self._pong(message))))
+            return
+        if isinstance(message, DialBack):
+            self._reach.asked(input.token, message)
+            return
+        if isinstance(message, Recall):
+            self.local.out.append(Remember(input.token, message.name))
             return
         if isinstance(message, Sync):
             self._detector.heard(message.asker, now)
@@ -420,6 +443,8 @@ class Node:
         message = self.local.codec.decode(input.frame)
         if isinstance(message, Pong):
             self._on_pong(input.call, message, now)
+        elif isinstance(message, Reached):
+            self._reach.answered(input.call, message)
         else:
             self._repair.answered(input.call, message, input.frame, now)
 
@@ -433,6 +458,12 @@ class Node:
         if not pong.held_alive:
             self._self.refute(me.incarnation, me.header.pulse)
             self._repair.converse(origin.contact, now, dialled=True)
+
+    def _on_remembered(self, input: Remembered, now: float) -> None:
+        """What the shell remembers goes to whoever asked, in as many frames as it needs."""
+        local = self.local
+        for frame in local.codec.encode_history(local.me.id, input.events, local.config.limits.frame_bytes_max):
+            local.out.append(Answer(input.token, frame))
 
     def _meet_foreigner(self, input: Input, now: float) -> None:
         """A frame of another cluster: say so to whoever asks, hang up on whoever answers."""
@@ -450,6 +481,8 @@ class Node:
         if end.ok and end.conversation.partner is not None:
             self._heard_somebody(now)
             self._detector.heard(end.conversation.partner, now)
+            if self._reach.wanted and end.conversation.partner != self.local.me.id:
+                self._reach.ask(end.conversation.endpoint, now)
 
     def _new_call(self) -> int:
         self._calls += 1
@@ -467,6 +500,7 @@ class Node:
 
     def _on_probed(self, input: Probed, now: float) -> None:
         self._detector.probed(input.endpoint, input.outcome, now)
+        self._reach.probed(input.endpoint, input.outcome)
 
     def _on_bound(self, input: Bound, now: float) -> None:
         self._dialer.bound(input.endpoint, input.ok, now)
@@ -537,6 +571,7 @@ class Node:
         LinkClosed: _on_link_closed,
         Probed: _on_probed,
         Bound: _on_bound,
+        Remembered: _on_remembered,
     }
 
 

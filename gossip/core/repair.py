@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..model import MemberState
+from ..model import EventKind, MemberState
 from .author import Author
 from .effects import Answer, Call, HangUp
 from .local import Local
 from .merge import Merger
-from .messages import BUCKETS, Accusation, Charge, Delta, Done, Entries, Entry, Evidence, Incarnation, Message, Sync, Want
+from .messages import BUCKETS, Accusation, Belief, Charge, Delta, Done, Entries, Entry, Evidence, Incarnation, Message, Sync, Want
 from .origin import Origin, Outcome
 
 WANTS_PER_FRAME = 64
@@ -333,6 +333,10 @@ class Repair:
         for start in range(0, max(1, len(entries)), ENTRIES_PER_FRAME):
             chunk = tuple(entries[start : start + ENTRIES_PER_FRAME])
             self._answer(token, Entries(me, synced, bytes(bitmap), chunk, start + ENTRIES_PER_FRAME < len(entries)))
+        if not message.version:  # an observer, who has no log and hears of no accusation
+            for origin in self._local.table.alive():
+                if origin.state is MemberState.SUSPECTED:
+                    self._answer(token, Belief(origin.id, EventKind.MEMBER_SUSPECTED, f"{origin.id} is suspected at {me}"))
         self._dispute_with_asker(token, message, now)
 
     def _dispute_with_asker(self, token: bytes, message: Sync, now: float) -> None:

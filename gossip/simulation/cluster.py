@@ -13,9 +13,11 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import cast
 
 from ..catalogue.balance import Balance
 from ..catalogue.catalogue import Catalogue
+from ..catalogue.events import EventLog
 from ..catalogue.reads import Reads
 from ..config import Config
 from ..core.effects import (
@@ -39,13 +41,17 @@ from ..core.effects import (
     Probed,
     ProbeOutcome,
     Publish,
+    Recollected,
+    Remember,
+    Remembered,
     Subscribed,
     Unlisten,
     Unsubscribed,
 )
 from ..core.node import Node
+from ..core.observer import ObserverNode
 from ..core.selfhood import Identity
-from ..model import Instance, InstanceState, Member, checked_instance
+from ..model import Event, Instance, InstanceState, Member, checked_instance
 from .network import Network
 
 REDIAL_S = (0.1, 5.0)
@@ -64,6 +70,8 @@ class SimulatedPeer(Reads):
         self.running = True
         self.paused = False
         self.history: list[Happened] = []
+        self.log = EventLog(node.local.config.limits, wall=lambda: cluster.network.now)
+        self.recollected: dict[int, tuple[Event, ...]] = {}
         self.heard_broadcasts = 0
         self._zone = node.local.me.zone
         self._catalogue = Catalogue()
@@ -141,6 +149,7 @@ class SimulatedPeer(Reads):
         changes = [effect for effect in effects if type(effect) is Changed]
         if changes:
             self._catalogue.apply(changes)
+        self.log.record(changes, [effect for effect in effects if type(effect) is Happened])
         for effect in effects:
             action = self._ACTIONS.get(type(effect))
             if action is not None:
@@ -273,6 +282,12 @@ class SimulatedPeer(Reads):
             self.cluster.contacts[effect.endpoint] = self
         self.cluster.network.after(0.0, lambda: self.feed(Bound(effect.endpoint, ok)))
 
+    def _recall(self, effect: Remember) -> None:
+        self.feed(Remembered(effect.token, self.log.why({effect.name})))
+
+    def _recollect(self, effect: Recollected) -> None:
+        self.recollected[effect.call] = effect.events
+
     def _remember(self, effect: Happened) -> None:
         self.history.append(effect)
 
@@ -287,8 +302,24 @@ class SimulatedPeer(Reads):
         Answer: _answer,
         Probe: _probe,
         Bind: _bind,
+        Remember: _recall,
+        Recollected: _recollect,
         Happened: _remember,
     }
+
+
+class SimulatedObserver(SimulatedPeer):
+    """An observer of a simulated cluster: it reads, and is no member."""
+
+    def __init__(self, cluster: Cluster, node: ObserverNode, host: str) -> None:
+        super().__init__(cluster, cast("Node", node), host, f"{host}:0", f"{host}:0")  # nobody calls it, or links to it
+        self.observer = node
+
+    def recall(self, name: str) -> int:
+        """Ask the source about a name; `recollected` of the number holds the answer when it came."""
+        effects, call = self.observer.recall(name, self.cluster.network.now)
+        self.perform(effects)
+        return call
 
 
 class Cluster:
@@ -298,6 +329,7 @@ class Cluster:
         self.network = network or Network(seed)
         self.config = config or Config()
         self.peers: list[SimulatedPeer] = []
+        self.observers: list[SimulatedObserver] = []
         self.publishers: dict[str, SimulatedPeer] = {}
         self.contacts: dict[str, SimulatedPeer] = {}
         self._links: dict[str, dict[str, SimulatedPeer]] = {}  # publisher endpoint -> subscriber contact -> subscriber
@@ -350,6 +382,25 @@ class Cluster:
         self.publishers[publisher] = self.contacts[contact] = peer
         peer.perform(node.start(self.network.now))
         return peer
+
+    def observe(self, *seeds: str) -> SimulatedObserver:
+        """Start an observer on a host of its own; it asks these contacts, or that of the first peer alive."""
+        self._spawned += 1
+        host = f"10.255.{self._spawned >> 8 & 255}.{self._spawned & 255}"
+        node = ObserverNode(
+            f"observer-{self._spawned}",
+            name="observer",
+            cluster="default",
+            zone="",
+            config=self.config,
+            chance=self.network.random,
+            seeds=seeds or [peer.contact for peer in self.running][:1],
+        )
+        observer = SimulatedObserver(self, node, host)
+        self.contacts[observer.contact] = observer
+        self.observers.append(observer)
+        observer.perform(node.start(self.network.now))
+        return observer
 
     def kill(self, peer: SimulatedPeer) -> None:
         """As `kill -9`: the kernel closes its connections, and tells whoever can be reached."""

@@ -9,8 +9,9 @@ import pytest
 
 from gossip.config import Config, Limits
 from gossip.core.author import REMOVALS_PER_DELTA
-from gossip.core.codec import ENVELOPE, NUMBER_MAX, PULSE_MAX, TOPIC_BYTES
+from gossip.core.codec import ENVELOPE, TOPIC_BYTES
 from gossip.core.effects import Changed, Listen, Publish, Unlisten
+from gossip.core.fields import NUMBER_MAX, PULSE_MAX
 from gossip.core.messages import Delta
 from gossip.errors import RegistrationError
 

@@ -11,14 +11,13 @@ import pytest
 from gossip.core.codec import (
     ARRAY_MAX,
     DELTA_HEAD,
-    ENTRIES_MAX,
-    NUMBER_MAX,
     WIRE_NEWEST,
     Codec,
     ForeignCluster,
     UnknownKind,
     id_hash,
 )
+from gossip.core.fields import ENTRIES_MAX, NUMBER_MAX
 from gossip.core.messages import Delta, Done, Ping, Want
 from gossip.errors import WireError
 

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossip.core import codec as wire
+from gossip.core import fields
 from gossip.core.codec import DELTA_HEAD, PREFIX, Codec, UnknownKind
 from gossip.core.messages import (
     BUCKETS,
     Accusation,
+    Belief,
     Charge,
     Delta,
+    DialBack,
     Done,
     Entries,
     Entry,
@@ -26,22 +29,25 @@ from gossip.core.messages import (
     Header,
     HeaderFlags,
     Heartbeat,
+    History,
     Ping,
     Pong,
+    Reached,
+    Recall,
     Sync,
     Want,
 )
 from gossip.core.origin import Origin, Outcome
 from gossip.errors import WireError
-from gossip.model import Instance, InstanceState, Labels
+from gossip.model import Event, EventKind, Instance, InstanceState, Labels, Member, MemberState
 
 CODEC = Codec("default")
 
 ids = st.from_regex(r"[A-Za-z0-9._:\[\]%/@-]{1,128}", fullmatch=True)
 names = st.from_regex(r"[A-Za-z0-9._-]{1,128}", fullmatch=True)
-numbers = st.integers(0, wire.NUMBER_MAX)
-pulses = st.integers(0, wire.PULSE_MAX)
-lives = st.tuples(numbers, st.integers(0, wire.NONCE_MAX))
+numbers = st.integers(0, fields.NUMBER_MAX)
+pulses = st.integers(0, fields.PULSE_MAX)
+lives = st.tuples(numbers, st.integers(0, fields.NONCE_MAX))
 ports = st.integers(1, 65535)
 addresses = st.ip_addresses().map(str)
 zones = st.from_regex(r"[A-Za-z0-9._:/-]{0,64}", fullmatch=True)
@@ -58,9 +64,9 @@ headers = st.builds(
     publisher_port=ports,
     pulse=pulses,
     flags=st.sampled_from(HeaderFlags),
-    interval_ms=st.integers(1, wire.INTERVAL_MS_MAX),
+    interval_ms=st.integers(1, fields.INTERVAL_MS_MAX),
     boot_ms=numbers,
-    boot_nonce=st.integers(0, wire.NONCE_MAX),
+    boot_nonce=st.integers(0, fields.NONCE_MAX),
     extra=extras,
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=15)
@@ -87,7 +93,7 @@ def instances(zone: str, origin: str) -> st.SearchStrategy[Instance]:
 @st.composite
 def deltas(draw: Any) -> Delta:
     origin, zone = draw(ids), draw(zones)
-    version = draw(st.integers(1, wire.NUMBER_MAX))
+    version = draw(st.integers(1, fields.NUMBER_MAX))
     whole = draw(st.booleans())
     parts = draw(st.integers(1, wire.PARTS_MAX)) if whole else 1
     put = draw(st.lists(instances(zone, origin), max_size=3, unique_by=lambda one: one.key))
@@ -111,6 +117,29 @@ entries = st.lists(st.builds(Entry, origin=ids, incarnation=lives, version=numbe
 charges = st.builds(Charge, subject=ids, incarnation=lives, pulse=pulses, evidence=st.sampled_from(Evidence))
 bits = st.binary(min_size=BUCKETS // 8, max_size=BUCKETS // 8)
 sums = st.binary(min_size=8, max_size=8).map(lambda eight: eight * BUCKETS)
+prose = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), max_size=40)
+members = st.builds(
+    Member,
+    id=ids,
+    name=ids,
+    address=ids,
+    zone=zones,
+    state=st.sampled_from(MemberState),
+    incarnation=lives,
+    version=numbers,
+    instances=numbers,
+)
+known = st.none() | members | st.tuples(zones, ids).flatmap(lambda said: instances(*said))
+events = st.builds(
+    Event,
+    seq=numbers,
+    at=st.floats(0, 1e10),
+    kind=st.sampled_from(EventKind),
+    service=st.none() | names,
+    before=known,
+    after=known,
+    reason=prose,
+)
 KINDS: dict[type, st.SearchStrategy[Any]] = {
     Delta: deltas(),
     Heartbeat: st.builds(
@@ -133,6 +162,13 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
     Want: st.builds(Want, entries=entries),
     Done: st.builds(Done, sender=ids),
     Foreign: st.just(Foreign()),
+    DialBack: st.builds(DialBack, asker=ids),
+    Reached: st.builds(Reached, sender=ids, contact=st.none() | st.booleans(), publisher=st.none() | st.booleans()),
+    Belief: st.builds(
+        Belief, subject=ids, kind=st.sampled_from([k for k in EventKind if k.startswith("MEMBER_")]), reason=prose
+    ),
+    Recall: st.builds(Recall, name=prose),
+    History: st.builds(History, sender=ids, events=st.lists(events, max_size=3).map(tuple), more=st.booleans()),
 }
 messages = st.one_of(*KINDS.values())
 
@@ -240,8 +276,8 @@ def test_the_present_and_the_next_wire_version_are_understood_and_no_other(messa
 def test_unknown_trailing_fields_are_ignored(message: Any, added: tuple[object, ...]) -> None:
     frame = encoded(message)
     at = DELTA_HEAD.size if isinstance(message, Delta) else PREFIX.size
-    fields = msgpack.unpackb(frame[at:], strict_map_key=False)
-    assert CODEC.decode(frame[:at] + msgpack.packb([*fields, *added])) == message
+    known = msgpack.unpackb(frame[at:], strict_map_key=False)
+    assert CODEC.decode(frame[:at] + msgpack.packb([*known, *added])) == message
 
 
 @given(deltas())
@@ -268,7 +304,7 @@ def test_unknown_fields_of_records_are_passed_on_in_states(delta: Delta) -> None
 @given(deltas(), st.lists(instances("", "a"), max_size=30, unique_by=lambda one: one.key), st.integers(1500, 8000))
 def test_a_state_is_cut_into_parts_within_the_size_that_hold_all_of_it(delta: Delta, many: list[Instance], most: int) -> None:
     header = Header("n", "10.0.0.1", 1, 2)
-    largest = max((len(msgpack.packb(wire._instance_fields(one, ()))) for one in many), default=0)
+    largest = max((len(msgpack.packb(fields.instance_fields(one, ()))) for one in many), default=0)
     bytes_max = max(most, largest + 500)
     frames = CODEC.encode_state("a", "", (1, 1), delta.version, header, many, {}, bytes_max)
     parts = [CODEC.decode(frame) for frame in frames]
@@ -276,3 +312,15 @@ def test_a_state_is_cut_into_parts_within_the_size_that_hold_all_of_it(delta: De
     assert [(part.part, part.parts) for part in parts] == [(n, len(frames)) for n in range(len(frames))]
     assert {part.version for part in parts} == {delta.version}
     assert max(map(len, frames)) <= bytes_max
+
+
+@settings(max_examples=30)
+@given(st.lists(events, max_size=8), st.integers(3000, 8000))
+def test_a_history_is_cut_into_frames_within_the_size_that_hold_all_of_it(many: list[Event], most: int) -> None:
+    frames = CODEC.encode_history("a", many, most)
+    parts = [CODEC.decode(frame) for frame in frames]
+    fitting = [one for one in many if len(msgpack.packb(fields.event_fields(one))) < most - 300]
+    told = [one for part in parts for one in part.events]
+    assert [one for one in told if one in fitting] == fitting
+    assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert max(map(len, frames)) <= most

@@ -1,0 +1,481 @@
+"""The machine of an observer: it sees what a peer sees and is no member, so nobody counts, watches or dials it.
+
+    SEEKING ──Sync to all candidates──▶ the first synced one that answers is the source
+    TALKING ──Entries, Want…, Delta…, Done──▶ holds what the source holds: synced
+    FOLLOWING  linked to the source's publisher, topic `+`: its deltas, its beliefs, its heartbeats, in its order
+       │ a heartbeat of another digest, a gap ──▶ TALKING again, with what is held
+       └ the link broke, silence, goodbye ──▶ SEEKING, among all members that are known
+
+Invariant: who lives is the source's word alone; there are no accusations and no verdicts here. In one stream nothing is
+under way, so a heartbeat whose digest is not mine means that something was lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..config import Config
+from ..errors import WireError
+from ..model import Event, EventKind, MemberState, PeerState
+from .codec import TOPIC_OBSERVERS, WIRE_VERSION, ForeignCluster, UnknownKind
+from .dialer import RENDEZVOUS_HOST, RENDEZVOUS_PORTS, SYNCED
+from .effects import (
+    Answered,
+    Call,
+    Connect,
+    Disconnect,
+    Effect,
+    HangUp,
+    Heard,
+    Input,
+    LinkClosed,
+    Listen,
+    Recollected,
+)
+from .local import Chance, Local
+from .membership import Membership
+from .merge import Merger
+from .messages import Belief, Delta, Done, Entries, Entry, Header, Heartbeat, History, InstanceKey, Message, Recall, Sync, Want
+from .origin import Origin, Outcome
+from .repair import WANTS_PER_FRAME
+
+DIALS_MAX = 16  # candidates asked at once
+MEMBERS_DIALLED_MAX = 3  # of those that are known, once the source is lost
+UNSYNCED_RETRY_S = 0.2  # until a candidate that is not synced yet is asked again; it will be, within 2 s
+RECALLS_MAX = 64
+EXPIRE_INTERVAL_S = 60.0
+NEVER = float("inf")
+_ENDS = {EventKind.MEMBER_DEAD: MemberState.DEAD, EventKind.MEMBER_LEFT: MemberState.LEFT}
+
+
+@dataclass(slots=True)
+class Talk:
+    """One call: a candidate's, until it answers, then the conversation with the source."""
+
+    endpoint: str
+    deadline: float
+    partner: str = ""
+    buckets: bytes = b""
+    theirs: dict[str, Entry] = field(default_factory=dict)
+    beliefs: list[Belief] = field(default_factory=list)
+    wants: deque[str] = field(default_factory=deque)
+    planned: bool = False
+    moved: bool = False
+
+
+@dataclass(slots=True)
+class Source:
+    """Who is followed, and until when it may be silent."""
+
+    id: str
+    contact: str
+    publisher: str
+    silent_at: float
+
+
+@dataclass(slots=True)
+class _Recollection:
+    deadline: float
+    events: list[Event] = field(default_factory=list)
+
+
+class ObserverNode:
+    """One observer's protocol; driven by the same shell as `Node`. `seeds`: None while they are being resolved."""
+
+    protocol = WIRE_VERSION
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        name: str,
+        cluster: str,
+        zone: str,
+        config: Config,
+        chance: Chance,
+        seeds: Sequence[str] | None,
+        zero_configuration: bool = False,
+    ) -> None:
+        nowhere = Header(name, "0.0.0.0", 1, 1)
+        life = (0, chance.getrandbits(64))
+        self.local = local = Local(
+            id=id, cluster=cluster, zone=zone, header=nowhere, incarnation=life, config=config, chance=chance
+        )
+        self._membership = Membership(local)
+        self._merger = Merger(
+            local,
+            self._membership,
+            about_me=lambda delta, now: None,
+            moved_on=lambda origin, now: None,
+            voids=lambda origin: False,
+        )
+        common = [f"{RENDEZVOUS_HOST}:{port}" for port in RENDEZVOUS_PORTS]
+        self._seeds = common if zero_configuration else list(seeds or ())
+        self._talks: dict[int, Talk] = {}
+        self._talking: int | None = None  # the call among them that answered
+        self.source: Source | None = None
+        self._recalls: dict[int, _Recollection] = {}
+        self._calls = 0
+        self._seek_at = NEVER
+        self._sync_at = NEVER  # when to compare again with the source
+        self._sync_wait_s = 0.0
+        self._next_expiry = NEVER
+        self._agrees = True
+        self.met: Counter[str] = Counter()  # what the candidates answered, to tell why nobody did
+        self._ended = False
+
+    # what is so -------------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The name under which it asks; nobody keeps it."""
+        return self.local.me.id
+
+    @property
+    def state(self) -> PeerState:
+        """`joining` until it holds a view, `isolated` while it follows nobody, else `ready`."""
+        if self.isolated:
+            return PeerState.ISOLATED
+        return PeerState.READY if self.local.synced else PeerState.JOINING
+
+    @property
+    def synced(self) -> bool:
+        """Whether it holds, or once held, the whole view of a peer."""
+        return self.local.synced
+
+    @property
+    def isolated(self) -> bool:
+        """Whether its view is served on though nobody is followed."""
+        return self.local.synced and self.source is None
+
+    @property
+    def agreement(self) -> float:
+        """1.0 while the view equals the source's, as of its last heartbeat."""
+        return 1.0 if self._agrees and self.source is not None else 0.0
+
+    @property
+    def suspects(self) -> int:
+        """How many members the source suspects."""
+        return sum(1 for origin in tuple(self.local.table.origins.values()) if origin.state is MemberState.SUSPECTED)
+
+    @property
+    def left(self) -> bool:
+        """An observer has nobody to say goodbye to."""
+        return self._ended
+
+    # the shell --------------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """The first effects: the subscription, and a question to every candidate."""
+        self.local.out.append(Listen(TOPIC_OBSERVERS))
+        self._next_expiry = now + EXPIRE_INTERVAL_S
+        self._seek(now)
+        return self._effects()
+
+    def handle(self, input: Input, now: float) -> list[Effect]:
+        """One input. Nothing that a stranger sends raises."""
+        handler = self._HANDLERS.get(type(input))
+        try:
+            if handler is not None:
+                handler(self, input, now)
+        except ForeignCluster:
+            self.local.counters["frames_foreign"] += 1
+            if isinstance(input, Answered):
+                self._give_up(input.call, "peers of another cluster", now)
+        except UnknownKind:
+            self.local.counters["frames_unknown"] += 1
+        except WireError:
+            self.local.counters["frames_dropped"] += 1
+        return self._effects()
+
+    def tick(self, now: float) -> list[Effect]:
+        """All that is due."""
+        for call in [call for call, talk in self._talks.items() if talk.deadline <= now]:
+            self._give_up(call, "no answer", now)
+        for call in [call for call, recall in self._recalls.items() if recall.deadline <= now]:
+            self._end_recall(call, "")
+        if self.source is not None and now >= self.source.silent_at:
+            self._lose_source(now)
+        if now >= self._seek_at:
+            self._seek(now)
+        if now >= self._sync_at and self._talking is None and self.source is not None:
+            self._sync_at = NEVER
+            self._ask(self.source.contact, now)
+        if now >= self._next_expiry:
+            self._next_expiry = now + EXPIRE_INTERVAL_S
+            self._merger.expire(now)
+        return self._effects()
+
+    def next_deadline(self) -> float:
+        """When `tick` is due."""
+        calls = [talk.deadline for talk in self._talks.values()] + [recall.deadline for recall in self._recalls.values()]
+        silent_at = self.source.silent_at if self.source is not None else NEVER
+        sync_at = self._sync_at if self._talking is None and self.source is not None else NEVER
+        return min([*calls, self._seek_at, sync_at, silent_at, self._next_expiry])
+
+    def leave(self, now: float) -> list[Effect]:
+        """End."""
+        self._ended = True
+        return []
+
+    def _effects(self) -> list[Effect]:
+        effects, self.local.out = self.local.out, []
+        return effects
+
+    # commands ---------------------------------------------------------------------------------------------------------
+
+    def set_seeds(self, seeds: Sequence[str], now: float) -> list[Effect]:
+        """The addresses of the seeds were found, or moved."""
+        self._seeds = list(seeds)
+        if self.source is None:
+            self._seek(now)
+        return self._effects()
+
+    def report_failure(self, key: InstanceKey, now: float) -> list[Effect]:
+        """An observer has no say in who lives."""
+        return []
+
+    def recall(self, name: str, now: float) -> tuple[list[Effect], int]:
+        """Ask the source what happened to somebody; `Recollected` of the returned number brings the answer."""
+        call = self._new_call()
+        origin = self._somebody()
+        if origin is None or len(self._recalls) >= RECALLS_MAX:
+            self.local.out.append(Recollected(call, "", ()))
+        else:
+            self._recalls[call] = _Recollection(now + self.local.config.repair.timeout_s)
+            self._send(call, origin.contact, Recall(name))
+        return self._effects(), call
+
+    def _somebody(self) -> Origin | None:
+        """The source, or whoever is known to live."""
+        table = self.local.table
+        source = table.origins.get(self.source.id) if self.source is not None else None
+        return source or next(table.alive(), None)
+
+    # seeking ----------------------------------------------------------------------------------------------------------
+
+    def _seek(self, now: float) -> None:
+        """Ask every candidate that is not being asked; whoever answers first is followed."""
+        self._seek_at = now + self.local.jittered(self.local.config.joining.alone_interval_s)
+        if self._talking is not None:
+            return
+        asked = {talk.endpoint for talk in self._talks.values()}
+        for endpoint in self._candidates():
+            if endpoint not in asked and len(self._talks) < DIALS_MAX:
+                self._ask(endpoint, now)
+
+    def _candidates(self) -> list[str]:
+        known = sorted(origin.contact for origin in self.local.table.alive())
+        chance = self.local.chance
+        chosen = [known.pop(int(chance.random() * len(known))) for _ in range(min(MEMBERS_DIALLED_MAX, len(known)))]
+        return list(dict.fromkeys([*chosen, *self._seeds]))
+
+    def _ask(self, endpoint: str, now: float) -> None:
+        local, call = self.local, self._new_call()
+        config = local.config
+        patience = config.repair.timeout_s if self.source is not None else config.links.connect_timeout_s
+        self._talks[call] = Talk(endpoint, now + patience)
+        me = local.me
+        self._send(call, endpoint, Sync(me.id, me.incarnation, 0, 0, local.synced, local.table.packed_sums()))
+
+    def _new_call(self) -> int:
+        self._calls += 1
+        return self._calls
+
+    def _send(self, call: int, endpoint: str, message: Message) -> None:
+        self.local.out.append(Call(call, endpoint, self.local.codec.encode(message)))
+
+    def _give_up(self, call: int, why: str, now: float) -> None:
+        if call not in self._talks:
+            return
+        self.met[why] += 1
+        self._hang_up(call)
+        if self.source is not None:  # it answers no questions: somebody else may
+            self._lose_source(now)
+        elif not self._talks:
+            self._seek_at = min(self._seek_at, now + self.local.jittered(self.local.config.joining.rendezvous_max_s))
+
+    def _hang_up(self, call: int) -> None:
+        del self._talks[call]
+        if self._talking == call:
+            self._talking = None
+        self.local.out.append(HangUp(call))
+
+    # talking ----------------------------------------------------------------------------------------------------------
+
+    def _on_answered(self, input: Answered, now: float) -> None:
+        message = self.local.codec.decode(input.frame)
+        recall = self._recalls.get(input.call)
+        if recall is not None and isinstance(message, History):
+            recall.events += message.events
+            if not message.more:
+                self._end_recall(input.call, message.sender)
+            return
+        talk = self._talks.get(input.call)
+        step = self._STEPS.get(type(message))
+        if talk is not None and step is not None:
+            talk.deadline = now + self.local.config.repair.timeout_s
+            step(self, input.call, talk, message, input.frame, now)
+
+    def _end_recall(self, call: int, sender: str) -> None:
+        self.local.out += [HangUp(call), Recollected(call, sender, tuple(self._recalls.pop(call).events))]
+
+    def _on_entries(self, call: int, talk: Talk, message: Entries, frame: bytes, now: float) -> None:
+        if self._talking not in (None, call):
+            self._hang_up(call)
+            return
+        if not message.synced:  # it would show but a part
+            self._hang_up(call)
+            self._seek_at = now + UNSYNCED_RETRY_S
+            return
+        self._talking = call
+        for other in [other for other in self._talks if other != call]:
+            self._hang_up(other)
+        talk.partner, talk.buckets = message.sender, message.buckets
+        talk.theirs.update((entry.origin, entry) for entry in message.entries)
+        if not message.more and not talk.planned:
+            talk.planned = True
+            talk.wants.extend(id for id, entry in talk.theirs.items() if self._is_behind(entry))
+            self._next_step(call, talk, now)
+
+    def _is_behind(self, entry: Entry) -> bool:
+        table = self.local.table
+        known = table.origins.get(entry.origin) or table.floors.get(entry.origin)
+        return known is None or (known.incarnation, known.version) < (entry.incarnation, entry.version)
+
+    def _on_delta(self, call: int, talk: Talk, delta: Delta, frame: bytes, now: float) -> None:
+        talk.moved |= self._merger.take(delta, frame, now).outcome in (Outcome.APPLIED, Outcome.PARTIAL)
+
+    def _on_told(self, call: int, talk: Talk, belief: Belief, frame: bytes, now: float) -> None:
+        talk.beliefs.append(belief)  # about somebody whose state comes later
+
+    def _on_done(self, call: int, talk: Talk, message: Done, frame: bytes, now: float) -> None:
+        if talk.planned:
+            self._next_step(call, talk, now)
+
+    _STEPS: ClassVar[dict[type, Callable[..., None]]] = {Entries: _on_entries, Delta: _on_delta, Belief: _on_told, Done: _on_done}
+
+    def _next_step(self, call: int, talk: Talk, now: float) -> None:
+        """Want what is left to want, then believe what the source believes, and follow it."""
+        ids = [talk.wants.popleft() for _ in range(min(len(talk.wants), WANTS_PER_FRAME))]
+        if ids:
+            self._send(call, talk.endpoint, Want(tuple(self._held(id) for id in ids)))
+            return
+        self._believe_all(talk, now)
+        self._hang_up(call)
+        self._follow(talk, now)
+        if not self.local.synced:
+            self.local.synced = True
+            self.local.notice(self.local.me.id, f"{self.local.me.id} {SYNCED}")
+
+    def _held(self, id: str) -> Entry:
+        origin = self.local.table.origins.get(id)
+        if origin is None:
+            return Entry(id, (0, 0), 0, 0)
+        return Entry(id, origin.incarnation, origin.version, origin.header.pulse)
+
+    def _believe_all(self, talk: Talk, now: float) -> None:
+        """Who lives at the source lives here; of the buckets that differed, nobody else does."""
+        for origin in list(self.local.table.origins.values()):
+            if origin.id in talk.theirs:
+                self._believe(Belief(origin.id, EventKind.MEMBER_REFUTED, f"{origin.id} lives at {talk.partner}"), now)
+            elif origin.alive and talk.buckets[origin.hash[0] >> 3] >> (origin.hash[0] & 7) & 1:
+                self._believe(Belief(origin.id, EventKind.MEMBER_DEAD, f"{talk.partner} holds {origin.id} no longer"), now)
+        for belief in talk.beliefs:
+            self._believe(belief, now)
+
+    def _believe(self, belief: Belief, now: float) -> None:
+        origin = self.local.table.origins.get(belief.subject)
+        if origin is None:
+            return
+        ended = _ENDS.get(belief.kind)
+        if ended is not None:
+            if origin.alive:
+                self._membership.settle(origin, ended, belief.reason, now)
+        elif not origin.alive:
+            self._membership.restore(origin, now, new_life=belief.kind is EventKind.MEMBER_JOINED)
+        elif belief.kind is EventKind.MEMBER_SUSPECTED:
+            self._membership.suspect(origin, belief.reason)
+        else:
+            self._membership.clear(origin, belief.reason)
+
+    # following --------------------------------------------------------------------------------------------------------
+
+    def _follow(self, talk: Talk, now: float) -> None:
+        """Link to whoever answered; a conversation that brought nothing doubles the time until the next."""
+        config = self.local.config
+        longer = max(config.repair.backoff_s, 2 * self._sync_wait_s)
+        self._sync_wait_s = 0.0 if talk.moved else min(config.repair.backoff_max_s, longer)
+        origin = self.local.table.origins.get(talk.partner)
+        if origin is None or not origin.alive:  # it was refused: there is nobody to follow, the view is as of now
+            self._seek_at = now + self.local.jittered(config.joining.dial_interval_s)
+            return
+        self._seek_at = NEVER
+        if self.source is not None and self.source.publisher == origin.publisher:
+            self.source.id, self.source.contact = origin.id, origin.contact
+            return
+        self._unlink()
+        patience = config.links.connect_timeout_s + config.links.handshake_timeout_s + self._silence_s(origin)
+        self.source = Source(origin.id, origin.contact, origin.publisher, now + patience)
+        self.local.out.append(Connect(origin.publisher))
+
+    def _silence_s(self, origin: Origin) -> float:
+        return self.local.config.detection.silence_intervals * origin.interval_s
+
+    def _unlink(self) -> None:
+        if self.source is not None:
+            self.local.out.append(Disconnect(self.source.publisher))
+            self.source = None
+
+    def _lose_source(self, now: float) -> None:
+        """Follow somebody else; what is held is served meanwhile."""
+        self.local.counters["sources_lost"] += 1
+        for call in list(self._talks):
+            self._hang_up(call)
+        self._unlink()
+        self._sync_at = NEVER
+        self._seek(now)
+
+    def _on_link_closed(self, input: LinkClosed, now: float) -> None:
+        if self.source is not None and self.source.publisher == input.endpoint:
+            self._lose_source(now)
+
+    def _on_heard(self, input: Heard, now: float) -> None:
+        if self.source is None or input.frame[:1] != TOPIC_OBSERVERS:
+            return
+        frame = input.frame[1:]
+        message = self.local.codec.decode(frame)
+        if isinstance(message, Delta):
+            self._on_news(message, frame, now)
+        elif isinstance(message, Belief):
+            self._believe(message, now)
+        elif isinstance(message, Heartbeat):
+            self._on_heartbeat(message, now)
+        source = self.local.table.origins.get(self.source.id)
+        if source is None or not source.alive:
+            self._lose_source(now)
+
+    def _on_news(self, delta: Delta, frame: bytes, now: float) -> None:
+        if self._merger.take(delta, frame, now).outcome is Outcome.GAP:
+            self._sync_at = min(self._sync_at, now + self.local.config.repair.reorder_s)
+
+    def _on_heartbeat(self, beat: Heartbeat, now: float) -> None:
+        source = self.source
+        origin = self.local.table.by_hash.get(beat.sender)
+        if source is None or origin is None or origin.id != source.id:
+            return
+        source.silent_at = now + self._silence_s(origin)
+        self._agrees = beat.digest == self.local.table.digest
+        if self._agrees:
+            self._sync_wait_s = 0.0
+        else:
+            self._sync_at = min(self._sync_at, now + self._sync_wait_s)
+
+    _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
+        Heard: _on_heard,
+        Answered: _on_answered,
+        LinkClosed: _on_link_closed,
+    }
