@@ -21,6 +21,7 @@ def grown(cluster: Cluster, peers: int) -> list[SimulatedPeer]:
     for number, peer in enumerate(found):
         peer.register("orders", port=8000 + number)
     cluster.run_until(cluster.converged)
+    cluster.run(1.0)  # until all links are up
     return found
 
 
