@@ -47,6 +47,7 @@ class Reach:
         """Have the peer at this contact dial me."""
         local, config = self._local, self._local.config
         self._call, self.wanted = self._new_call(), False
+        local.counters["dial_backs"] += 1
         self._deadline = now + config.detection.probe_timeout_s + config.detection.ping_timeout_s + config.links.connect_timeout_s
         local.out.append(Call(self._call, contact, local.codec.encode(DialBack(local.me.id))))
 

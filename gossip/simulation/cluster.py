@@ -265,11 +265,11 @@ class SimulatedPeer(Reads):
 
     def _probe(self, effect: Probe) -> None:
         network = self.cluster.network
-        publisher = self.cluster.publishers.get(effect.endpoint)
+        listener = self.cluster.publishers.get(effect.endpoint) or self.cluster.contacts.get(effect.endpoint)
         host = effect.endpoint.rpartition(":")[0]
         if not network.connected(self.host, host):
             outcome, delay = ProbeOutcome.UNKNOWN, CONNECT_TIMEOUT_S
-        elif publisher is not None and publisher.running:
+        elif listener is not None and listener.running:
             outcome, delay = ProbeOutcome.OPEN, CONNECT_S
         else:
             outcome, delay = ProbeOutcome.REFUSED, CONNECT_S
@@ -349,6 +349,7 @@ class Cluster:
         zero_configuration: bool = False,
         wall_skew_s: float = 0.0,
         config: Config | None = None,
+        check_reach: bool = False,
     ) -> SimulatedPeer:
         """Start a peer on a host of its own. `seeds` defaults to the contact of the first peer alive."""
         self._spawned += 1
@@ -376,6 +377,7 @@ class Cluster:
             chance=random,
             seeds=tuple(seeds or ()),
             zero_configuration=zero_configuration,
+            check_reach=check_reach,
         )
         peer = SimulatedPeer(self, node, host, contact, publisher)
         self.peers.append(peer)
