@@ -186,7 +186,7 @@ class Merger:
         if origin.alive:
             if origin.leaving:
                 membership.settle(origin, MemberState.LEFT, f"{origin.id} left", now, (*former, *delta.removed))
-                return False
+                return True
             if origin.life != life:
                 self._local.links_dirty = True  # a new life may have other endpoints
             if delta.since == 0:

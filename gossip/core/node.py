@@ -179,8 +179,11 @@ class Node:
 
     @property
     def left(self) -> bool:
-        """After `leave`: my subscribers are gone, or I waited long enough for them."""
-        return self._leave_until is not None and (not self.local.fan.subscribers or self._last_tick >= self._leave_until)
+        """After `leave`: nobody is linked to me or hears my goodbye any more, or I waited long enough for them."""
+        if self._leave_until is None:
+            return False
+        busy = self.local.fan.subscribers or self._repair.under_way(dialled=True)
+        return not busy or self._last_tick >= self._leave_until
 
     # the shell ------------------------------------------------------------------------------------------------------
 
@@ -305,7 +308,16 @@ class Node:
             self._leave_until = now + self.local.config.overlay.leave_linger_s
             self._self.leaving = True
             self._author.say_goodbye()
+            if not self.local.fan.subscribers:
+                self._tell_somebody(now)
         return self._effects(now)
+
+    def _tell_somebody(self, now: float) -> None:
+        """Nobody is linked to me, as in the first moments of a life: hand the goodbye to one who will broadcast it."""
+        others = [origin for origin in self.local.table.alive() if origin is not self.local.me]
+        if others:
+            chosen = others[int(self.local.chance.random() * len(others))]
+            self._repair.converse(chosen.contact, now, dialled=True)
 
     # PUB/SUB --------------------------------------------------------------------------------------------------------
 

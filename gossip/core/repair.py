@@ -123,8 +123,11 @@ class Repair:
 
     def _has_room(self, *, dialled: bool) -> bool:
         """Dials often meet nobody and take their time; they must not keep pulls waiting."""
-        under_way = sum(1 for talk in self.conversations.values() if talk.dialled == dialled)
-        return under_way < self._local.config.repair.pulls_max
+        return self.under_way(dialled=dialled) < self._local.config.repair.pulls_max
+
+    def under_way(self, *, dialled: bool) -> int:
+        """How many conversations with dialled ones, or with the others, are under way."""
+        return sum(1 for talk in self.conversations.values() if talk.dialled == dialled)
 
     def _open(self, endpoint: str, now: float, *, dialled: bool, whole: bool) -> Conversation:
         call = self._new_call()

@@ -509,3 +509,17 @@ def test_every_event_kind_about_members_occurs_in_a_life(town: Towns, seed: int)
     kinds = [event.kind for event in town[0].history if event.subject == town[2].id]
     assert kinds == [EventKind.MEMBER_JOINED, EventKind.MEMBER_SUSPECTED, EventKind.MEMBER_DEAD, EventKind.MEMBER_REFUTED]
     assert town[0].history[-1].kind is EventKind.MEMBER_LEFT
+
+
+@pytest.mark.parametrize("life_s", [0.001, 0.003, 0.01, 0.1, 0.5])
+def test_a_goodbye_right_after_the_start_is_heard(town: Any, life_s: float) -> None:
+    here = town(8, seed=4)
+    brief = here.cluster.spawn()
+    brief.register("brief", port=1)
+    here.cluster.run(life_s)
+    here.cluster.leave(brief)
+    here.cluster.run(1.0)
+    assert not brief.running
+    assert [brief.id in peer.members() for peer in here.peers] == [False] * 8
+    assert here.seen("brief") == [[]] * 8
+    assert here.deaths() == []
