@@ -511,9 +511,13 @@ def test_every_event_kind_about_members_occurs_in_a_life(town: Towns, seed: int)
     assert town[0].history[-1].kind is EventKind.MEMBER_LEFT
 
 
-@pytest.mark.parametrize("life_s", [0.001, 0.003, 0.01, 0.1, 0.5])
-def test_a_goodbye_right_after_the_start_is_heard(town: Any, life_s: float) -> None:
+@pytest.mark.parametrize("life_s", [0.001, 0.002, 0.01, 0.05, 0.5])
+@pytest.mark.parametrize("link_s", [0.0005, 0.2])
+def test_a_goodbye_right_after_the_start_is_heard(
+    town: Any, life_s: float, link_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = town(8, seed=4)
+    monkeypatch.setattr("gossip.simulation.cluster.CONNECT_S", link_s)
     brief = here.cluster.spawn()
     brief.register("brief", port=1)
     here.cluster.run(life_s)
