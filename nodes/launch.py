@@ -1,6 +1,7 @@
 """A cluster of real processes on this machine: start them, watch over them, show what they see, and leave none behind.
 
     python nodes/launch.py --peers 5 --service orders:3 --service payments:2 --route orders=/orders
+    python nodes/launch.py nodes/example.toml
 
 Invariant: a process lives no longer than its `Launcher`. Each is ended by its own pid when the launcher is closed, and
 ends by itself when the pipe to its stdin breaks, which the kernel sees to even if the launcher is killed.
@@ -18,13 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from nodes.options import seconds
+from nodes.plan import PEERS_MAX, SEED_MODES, Plan, PlanError, from_file, from_flags
 from nodes.process import Answer, Told, Worker, WorkerEnded, WorkerError, ask_all, signals_held, until
 
 __all__ = ["Answer", "Launcher", "Told", "Worker", "WorkerEnded", "WorkerError", "ask_all", "describe", "interruptible", "until"]
@@ -33,7 +35,6 @@ LEAVE_S = 5.0  # then SIGKILL
 SEEDS_TOLD = 3  # a newcomer is told so many of those that run
 AGREE_S = 30.0
 RESTART_PAUSE_S = 1.0
-PORT_FIRST = 8001  # of the instances that are registered; nothing listens there
 COLOURS = 36, 33, 35, 32, 34, 31  # of the peers' names, in turn
 GREY, RED = 90, 31
 
@@ -85,16 +86,20 @@ class Launcher:
         """A new process with a peer that is bound; the arguments are those of `Peer`."""
         return self.peers([name], **peer)[0]
 
-    def peers(self, names: Sequence[str], **peer: Any) -> list[Worker]:
-        """Several at once. With seeds, the first ever starts alone and the others are told of it."""
+    def peers(self, names: Sequence[str], each: Mapping[str, Told] | None = None, **peer: Any) -> list[Worker]:
+        """Several at once; `each`: what holds for one alone, by its name.
+
+        With seeds, the first ever starts alone and the others are told of it.
+        """
+        own = {name: {**peer, **(each or {}).get(name, {})} for name in names}
         workers = [self.load(name) for name in names]
         waiting = list(workers)
-        if self._seeds and "seeds" not in peer and not self._contacts():
+        if self._seeds and "seeds" not in own[names[0]] and not self._contacts():
             first = waiting.pop(0)
-            first.started(self.ask_start(first, **peer, seeds=[]))
+            first.started(self.ask_start(first, **own[first.name], seeds=[]))
         for worker in waiting:
             worker.wait_loaded()
-        answers = [self.ask_start(worker, **peer) for worker in waiting]  # at the same instant, as nearly as can be
+        answers = [self.ask_start(worker, **own[worker.name]) for worker in waiting]  # at the same instant, as nearly as can be
         for worker, answer in zip(waiting, answers, strict=True):
             worker.started(answer)
         return workers
@@ -184,31 +189,21 @@ class Screen:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
 
 
-@dataclass
-class Part:
-    """What one peer is to register, and when it was last started."""
-
-    name: str
-    instances: list[Told] = field(default_factory=list)
-    restart_at: float | None = None
-
-
 class Cluster:
     """What the command line runs: a launcher, the parts its peers play, and a screen. The main thread supervises."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self.parts = parts_of(options)
-        self._screen = Screen(list(self.parts))
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._parts = {part.name: part for part in plan.parts}
+        self._restarts_t: dict[str, float] = {}  # when those that died are due
+        self._screen = Screen(list(self._parts))
         self._over: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._stopping = False
         self._events = 0
         self._died = 0
         self._restarted = 0
         self._began = time.monotonic()
-        self._launcher = Launcher(
-            options.cluster, seeds=options.seed_mode == "seeds", on_event=self._on_event, on_end=self._over.put
-        )
+        self._launcher = Launcher(plan.cluster, seeds=plan.seed_mode == "seeds", on_event=self._on_event, on_end=self._over.put)
 
     def run(self) -> int:
         """Start everything, supervise until told to stop, end everything. Returns the exit code."""
@@ -225,15 +220,16 @@ class Cluster:
         except KeyboardInterrupt:
             pass
         left = [worker for worker in self._launcher.workers if not worker.ended]
-        took = f"{len(self.parts)} peers for {time.monotonic() - self._began:.1f} s: {self._events} events"
+        took = f"{len(self._parts)} peers for {time.monotonic() - self._began:.1f} s: {self._events} events"
         ends = f"{self._died} ended before, {self._restarted} restarted, {len(left)} left running"
         self._say(f"{'failed: ' + failure + '; ' if failure else ''}{took}, {ends}.", RED if failure or left else None)
         return 1 if failure or left else 0
 
     def _start(self) -> None:
-        for worker in self._launcher.peers(list(self.parts)):
+        own = {name: part.peer for name, part in self._parts.items()}
+        for worker in self._launcher.peers(list(self._parts), own):
             self._register(worker)
-        counts = {service: count for service, count in self._options.service if count}
+        counts = self._plan.counts
         self._launcher.agree(self._launcher.running, counts, AGREE_S)
         told = ", ".join(f"{service} ×{count}" for service, count in counts.items()) or "no services"
         pids = ", ".join(f"{worker.name} {worker.pid}" for worker in self._launcher.running)
@@ -241,14 +237,17 @@ class Cluster:
 
     def _register(self, worker: Worker) -> None:
         self._say(f"{worker.name} is up: pid {worker.pid}, {worker.address}")
-        for instance in self.parts[worker.name].instances:
-            worker.call("register", **instance)
+        part = self._parts[worker.name]
+        for told in part.instances:
+            instance = worker.call("serve" if part.serve else "register", **told)
+            if part.serve:
+                self._say(f"{worker.name} serves {instance['service']} at http://{instance['host']}:{instance['port']}")
 
     def _supervise(self) -> None:
         """Until Ctrl-C, the end of `--seconds`, or the death of the last one."""
-        until_t = float("inf") if self._options.seconds is None else time.monotonic() + self._options.seconds
+        until_t = float("inf") if self._plan.seconds is None else time.monotonic() + self._plan.seconds
         while True:
-            due = [part.restart_at for part in self.parts.values() if part.restart_at is not None]
+            due = self._restarts_t.values()
             if not due and not self._launcher.running and self._over.empty():
                 raise WorkerEnded("launch", "WorkerEnded", "no peer is left")
             wake_t = min([until_t, *due])
@@ -262,21 +261,21 @@ class Cluster:
     def _bury(self, worker: Worker) -> None:
         self._died += 1
         self._say(f"{worker.name} (pid {worker.pid}) {'died' if worker.code else 'ended'}: {worker.ending}", RED)
-        if self._options.restart:
-            self.parts[worker.name].restart_at = time.monotonic() + RESTART_PAUSE_S
+        if self._plan.restart:
+            self._restarts_t[worker.name] = time.monotonic() + RESTART_PAUSE_S
 
     def _restart_due(self) -> None:
-        for part in self.parts.values():
-            if part.restart_at is not None and part.restart_at <= time.monotonic():
-                part.restart_at = None
+        for name, due_t in tuple(self._restarts_t.items()):
+            if due_t <= time.monotonic():
+                del self._restarts_t[name]
                 self._restarted += 1
-                self._register(self._launcher.peer(part.name))
+                self._register(self._launcher.peer(name, **self._parts[name].peer))
 
     def _on_event(self, worker: Worker, told: Told) -> None:
         if self._stopping:
             return
         self._events += 1
-        if not self._options.quiet:
+        if not self._plan.quiet:
             self._screen.line(worker.name, describe(told["event"]))
 
     def _say(self, text: str, colour: int | None = None) -> None:
@@ -296,21 +295,6 @@ def describe(event: Told) -> str:
         what, about = known["name"], ""
     reason = f"({event['reason']})" if event["reason"] else ""
     return " ".join(word for word in (f"{event['kind']:<16}", what, about, reason) if word)
-
-
-def parts_of(options: argparse.Namespace) -> dict[str, Part]:
-    """Instances spread over the peers in turn, going on where the service before ended."""
-    parts = [Part(f"peer-{number}") for number in range(1, options.peers + 1)]
-    routes: dict[str, list[str]] = {}
-    for service, route in options.route:
-        routes.setdefault(service, []).append(route)
-    place = 0
-    for service, count in options.service:
-        for _ in range(count):
-            instance = {"service": service, "port": PORT_FIRST + place, "routes": routes.get(service, [])}
-            parts[place % len(parts)].instances.append(instance)
-            place += 1
-    return {part.name: part for part in parts}
 
 
 def interruptible() -> None:
@@ -333,19 +317,9 @@ def _route(text: str) -> tuple[str, str]:
 
 
 def _peers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 200:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 200")
+    if not text.isdecimal() or not 1 <= int(text) <= PEERS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {PEERS_MAX}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -355,32 +329,50 @@ def _parser() -> argparse.ArgumentParser:
         "Ctrl-C or SIGTERM ends them all.",
         epilog="examples:\n"
         "  python nodes/launch.py --peers 5 --service orders:3 --service payments:2 --route orders=/orders\n"
-        "  python nodes/launch.py --peers 10 --service orders:10 --seconds 30 --restart --quiet",
+        "  python nodes/launch.py --peers 10 --service orders:10 --seconds 30 --restart --quiet\n"
+        "  python nodes/launch.py nodes/example.toml --no-restart",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    toggle = argparse.BooleanOptionalAction
     add = parser.add_argument
-    add("--peers", type=_peers, default=5, metavar="N", help="how many processes (default: %(default)s)")
-    add("--service", type=_service, action="append", default=[], metavar="NAME:COUNT", help="instances, spread over the peers")
-    add("--route", type=_route, action="append", default=[], metavar="NAME=/PATH", help="a route that the service serves")
-    add("--cluster", default="default", help="peers of other clusters are ignored (default: %(default)s)")
-    add("--seed-mode", choices=("zero", "seeds"), default="zero", help="zero configuration, or addresses told to each")
-    add("--seconds", type=_seconds, metavar="S", help="stop after so long; without it, at Ctrl-C")
-    add("--restart", action="store_true", help="start a peer that died anew, a second later")
-    add("--quiet", action="store_true", help="do not show the peers' events")
+    add("file", nargs="?", metavar="FILE", help="a TOML file that describes the cluster; nodes/example.toml shows how")
+    what = parser.add_argument_group("what to start, without a file").add_argument
+    what("--peers", type=_peers, metavar="N", help="how many processes (default: 5)")
+    what("--service", type=_service, action="append", default=[], metavar="NAME:COUNT", help="instances, spread over the peers")
+    what("--route", type=_route, action="append", default=[], metavar="NAME=/PATH", help="a route that the service serves")
+    how = parser.add_argument_group("how; these override the file").add_argument
+    how("--cluster", help="peers of other clusters are ignored (default: default)")
+    how("--seed-mode", choices=SEED_MODES, help="zero configuration, or addresses told to each (default: zero)")
+    how("--seconds", type=seconds, metavar="S", help="stop after so long; without it, at Ctrl-C")
+    how("--restart", action=toggle, help="start a peer that died anew, a second later")
+    how("--quiet", action=toggle, help="do not show the peers' events")
     return parser
+
+
+def _plan(options: argparse.Namespace, usage_error: Callable[[str], NoReturn]) -> Plan:
+    """What the command line asks for. Raises `PlanError`, or ends the process as a usage error does."""
+    if options.file is not None and (options.peers or options.service or options.route):
+        usage_error(f"{options.file} says what to start: leave --peers, --service and --route out, or the file")
+    if len({name for name, _ in options.service}) < len(options.service):
+        usage_error("a service was given twice: say --service NAME:COUNT once for each name")
+    if unknown := {name for name, _ in options.route} - {name for name, _ in options.service}:
+        usage_error(f"--route of a service that is not started: {', '.join(sorted(unknown))}")
+    flags = {name: getattr(options, name) for name in ("cluster", "seed_mode", "seconds", "restart", "quiet")}
+    plan = from_file(options.file) if options.file is not None else from_flags(options.peers or 5, options.service, options.route)
+    return plan.but(**flags)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(argv)
-    if len({name for name, _ in options.service}) < len(options.service):
-        parser.error("a service was given twice: say --service NAME:COUNT once for each name")
-    if unknown := {name for name, _ in options.route} - {name for name, _ in options.service}:
-        parser.error(f"--route of a service that is not started: {', '.join(sorted(unknown))}")
+    try:
+        plan = _plan(parser.parse_args(argv), parser.error)
+    except PlanError as error:
+        print(f"nodes/launch.py: error: {error}", file=sys.stderr)
+        return 1
     interruptible()
     try:
-        return Cluster(options).run()
+        return Cluster(plan).run()
     except KeyboardInterrupt:
         return 0  # a second one, at the very end
 

@@ -24,12 +24,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a script: `gossip` is the one beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gossip import Config, GossipError, Instance, Peer, Registration, Watch
+
+if TYPE_CHECKING:
+    from nodes.provider import Provider
 
 CHUNK_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -45,6 +48,8 @@ class Worker:
     def __init__(self) -> None:
         self.peer: Peer | None = None
         self._registrations: dict[tuple[str, str], Registration] = {}
+        self._providers: list[Provider] = []
+        self._closing = threading.Lock()  # on SIGTERM one thread closes; should another be told to leave, it waits
         self._reader: Reader | None = None
         self._teller: threading.Thread | None = None
         self._began = 0.0
@@ -52,6 +57,7 @@ class Worker:
         self._commands: dict[str, Callable[..., Any]] = {
             "start": self._start,
             "register": self._register,
+            "serve": self._serve,
             "update": lambda service, id, **changes: self._handle(service, id).update(**changes),
             "drain": lambda service, id: self._handle(service, id).drain(),
             "renew": lambda service, id: self._handle(service, id).renew(),
@@ -75,15 +81,21 @@ class Worker:
             try:
                 value = self._command(do)(**asked)
                 self.say({"call": number, "value": value})
-            except (GossipError, LookupError, TimeoutError, TypeError, ValueError) as error:
+            except (GossipError, LookupError, OSError, TypeError, ValueError) as error:
                 self.say({"call": number, "error": type(error).__name__, "message": str(error)})
             if do == "leave":
                 return
 
     def close(self) -> None:
-        """Say goodbye. Idempotent; any thread."""
-        if self.peer is not None:
-            self.peer.close()
+        """End what is served, and say goodbye. Idempotent; any thread."""
+        with self._closing:
+            if self._providers:
+                from nodes.provider import end_all
+
+                end_all(self._providers)
+                self._providers.clear()
+            if self.peer is not None:
+                self.peer.close()
 
     def end(self) -> None:
         """Say goodbye, and tell the last events. For the thread that runs the commands."""
@@ -141,6 +153,15 @@ class Worker:
         registration = self._running().register(service, **arguments)
         self._registrations[registration.instance.key] = registration
         return registration.instance
+
+    def _serve(self, service: str, **arguments: Any) -> Instance:
+        """Register an instance and serve it over HTTP; the arguments are those of `Provider`."""
+        from nodes.provider import Provider  # here, because most workers serve nothing
+
+        provider = Provider(self._running(), service, **arguments)
+        self._providers.append(provider)
+        self._registrations[provider.instance.key] = provider.registration
+        return provider.instance
 
     def _picks(self, service: str, n: int, **arguments: Any) -> dict[str, int]:
         """How often each instance is picked in n picks."""

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nodes.launch import Launcher, WorkerEnded, WorkerError, until
+from nodes.plan import Part, Plan, PlanError, from_file
 
 from .conftest import DEADLINE_S
 
@@ -139,3 +141,163 @@ def test_a_worker_that_waits_ends_when_its_stdin_closes(launch: Callable[..., La
     worker.ask("wait_for", service="orders", timeout=600)
     worker.close_input()
     assert worker.wait() == 0
+
+
+# plans ----------------------------------------------------------------------------------------------------------------
+
+Describe = Callable[[str], str]
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Describe:
+    """Writes a TOML file; returns its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "cluster.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_the_example_comes_up_serves_and_ends_and_flags_override_it(run_python: Run) -> None:
+    own = own_cluster()
+    program = run_python("nodes/launch.py", "nodes/example.toml", "--quiet", "--no-restart", *own)
+    assert program.stdout is not None
+    told = [program.stdout.readline()]
+    while "Processes:" not in told[-1]:
+        assert told[-1], told
+        told.append(program.stdout.readline())
+    assert "orders ×3, payments ×2, refunds ×2, database ×1" in told[-1]
+    contact = next(line.split()[-1] for line in told if "orders-1 is up" in line)
+    consumer = run_python("nodes/consumer.py", "orders", "--requests", "30", "--seed", contact, *own[2:])
+    shown, _ = consumer.communicate(timeout=DEADLINE_S)
+    assert consumer.returncode == 0, shown
+    assert re.findall(r"orders-. +(\d+) answered +0 failed", shown) == ["10", "10", "10"]
+    pids = [int(pid) for pid in re.findall(r" (\d+)(?:,|$)", told[-1].rpartition("Processes:")[2].rstrip())]
+    os.kill(pids[0], signal.SIGKILL)
+    assert "orders-1" in program.stdout.readline()
+    program.terminate()
+    rest, _ = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, len(pids)) == (0, 7)
+    assert "1 ended before, 0 restarted, 0 left running" in rest  # the file says restart
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_served_instance_that_dies_comes_back_under_its_id(run_python: Run, described: Describe) -> None:
+    path = described("restart = true\n[[peer]]\nname = 'b'\n" + A + "serve = true\n[[peer.instance]]\nservice = 'orders'\n")
+    program = run_python("nodes/launch.py", path, *own_cluster())
+    pids = pids_when_up(program)
+    os.kill(pids[1], signal.SIGKILL)
+    assert program.stdout is not None
+    told = [program.stdout.readline()]
+    while told[-1].split()[1:4] != ["b", "ADDED", "orders/a"]:
+        assert told[-1], told
+        told.append(program.stdout.readline())
+    assert ["b", "REMOVED", "orders/a"] in [line.split()[1:4] for line in told]
+
+
+def test_a_plan_counts_names_ids_and_ports_up(described: Describe) -> None:
+    plan = from_file(
+        described("""
+        cluster = "shop"
+        [[peer]]
+        name = "orders"
+        count = 2
+        zone = "a"
+        preset = "wan"
+        seeds = ["127.0.0.1:7400"]
+        instance = [
+            { service = "orders", port = 9000, weight = 3, labels = { version = "2" }, routes = ["/orders"] },
+            { service = "refunds", id = "r" },
+        ]
+        [[peer]]
+        name = "web"
+        serve = true
+        instance = [{ service = "web" }, { service = "api", port = 9000 }]
+        """)
+    )
+    peer = {"zone": "a", "preset": "wan", "seeds": ["127.0.0.1:7400"]}
+    orders = {"service": "orders", "weight": 3, "labels": {"version": "2"}, "routes": ["/orders"]}
+    assert plan.parts == (
+        Part("orders-1", peer, ({**orders, "port": 9000}, {"service": "refunds", "id": "r-1", "port": 8002})),
+        Part("orders-2", peer, ({**orders, "port": 9001}, {"service": "refunds", "id": "r-2", "port": 8004})),
+        Part("web", {}, ({"service": "web", "id": "web", "port": 0}, {"service": "api", "id": "web", "port": 9000}), serve=True),
+    )
+    assert plan.counts == {"orders": 2, "refunds": 2, "web": 1, "api": 1}
+    assert (plan.cluster, plan.seed_mode, plan.seconds, plan.restart, plan.quiet) == ("shop", "zero", None, False, False)
+
+
+def test_flags_override_a_plan_and_what_is_not_given_does_not() -> None:
+    plan = Plan((Part("a"),), cluster="shop", restart=True, seconds=3.0)
+    changed = plan.but(cluster="test", restart=False, seconds=None, quiet=None)
+    assert (changed.cluster, changed.restart, changed.seconds, changed.quiet) == ("test", False, 3.0, False)
+
+
+A = '[[peer]]\nname = "a"\n'
+OF_A = A + "[[peer.instance]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "peer: missing. Add it"),
+        ("peer = []", "peer: 0 peers are described. Describe 1 to 200"),
+        ("peers = 3", "peers: no such key here. Did you mean 'peer'?"),
+        ("[peer]\nname = 'a'", "peer: {'name': 'a'} is not a table in double brackets"),
+        ("peer = [1", "is not TOML: "),
+        ("[[peer]]\ncount = 2", "[[peer]] number 1: name: missing"),
+        (A + "coutn = 2", "[[peer]] number 1: coutn: no such key here. Did you mean 'count'?"),
+        (A + "weight = 2", "[[peer]] number 1: weight: no such key here. 'weight' belongs into [[peer.instance]]."),
+        (A + "restart = true", "[[peer]] number 1: restart: no such key here. 'restart' belongs above the first [[peer]]."),
+        (A + "count = 0", "[[peer]] number 1: count: 0 is not a whole number from 1 to 200"),
+        (A + "count = true", "[[peer]] number 1: count: True is not a whole number from 1 to 200"),
+        (A + "preset = 'fast'", "[[peer]] number 1: preset: 'fast' is not one of 'local', 'lan', 'wan'"),
+        (A + "count = 2\nbind = '127.0.0.1:7410'", "[[peer]] number 1 (a): bind: 2 peers cannot share one"),
+        (A + "serve = true", "[[peer]] number 1 (a): serve: there is nothing to serve"),
+        (A + "bind = 'nowhere'", "peer 'a': bind: "),
+        (A + "zone = 'a b'", "peer 'a': zone="),
+        (A + A, "name: two peers are called 'a'"),
+        (OF_A + "port = 1", "[[peer]] number 1 (a), [[peer.instance]] number 1: service: missing"),
+        (
+            OF_A + "service = 'x'\nport = '1'",
+            "[[peer]] number 1 (a), [[peer.instance]] number 1: port: '1' is not a whole number",
+        ),
+        (OF_A + "service = 'x'\nlabels = { v = 2 }", "[[peer.instance]] number 1: labels: {'v': 2} is not a table of texts"),
+        (OF_A + "service = 'x'\nport = 0", "peer 'a': cannot register 'x': port 0 is not an int from 1 to 65535"),
+        (OF_A + "service = 'x'\nweight = 101", "peer 'a': cannot register 'x': weight 101 is not an int from 1 to 100"),
+        (OF_A + "service = 'x'\nroutes = ['orders']", "peer 'a': cannot register 'x': the route 'orders' is not a path"),
+        (OF_A + "service = 'x'\nport = 1\n[[peer.instance]]\nservice = 'x'\nport = 1", "'x' has two instances '127.0.0.1:1'"),
+    ],
+)
+def test_a_plan_that_cannot_be_started_is_refused_with_file_key_and_advice(text: str, message: str, described: Describe) -> None:
+    path = described(text)
+    with pytest.raises(PlanError) as refused:
+        from_file(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert message in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_and_a_python_without_toml_are_told(
+    described: Describe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError, match="cannot be read: No such file"):
+        from_file(str(tmp_path / "none.toml"))
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    monkeypatch.setitem(sys.modules, "tomli", None)
+    with pytest.raises(PlanError, match="pip install tomli"):
+        from_file(described(A))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nodes/example.toml", "--peers", "3"], 2, "leave --peers, --service and --route out, or the file"),
+        (["none.toml"], 1, "nodes/launch.py: error: none.toml: cannot be read"),
+        (["--route", "orders=/orders"], 2, "--route of a service that is not started: orders"),
+    ],
+)
+def test_the_launcher_refuses_what_it_cannot_start(run_python: Run, arguments: list[str], code: int, message: str) -> None:
+    program = run_python("nodes/launch.py", *arguments)
+    shown, _ = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, message in shown) == (code, True), shown
