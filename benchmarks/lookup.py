@@ -110,6 +110,12 @@ def rings() -> Iterable[Case]:
     anchor = "uhashring get_node"
     yield Case(anchor, "ring.get_node(next(key))", names, lambda found: found in nodes)
     yield Case("locate", "peer.locate('sessions', next(key))", names, listed.__contains__, anchor)
+    call = "peer.locate('sessions', next(key), bounded=1.25)"
+    yield Case("locate, bounded, idle", call, names, listed.__contains__, anchor)
+    busy = StaticPeer({"sessions": listed})
+    for other in KEYS:  # as many calls under way, none of which ends
+        busy.calling(busy.locate("sessions", other, bounded=1.25)).__enter__()
+    yield Case("locate, bounded, 64 calls under way", call, names | {"peer": busy}, listed.__contains__, anchor)
     call = "peer.preference_list('sessions', next(key), 3)"
     yield Case("preference_list, n=3", call, names, lambda found: len(set(found)) == 3, anchor)  # type: ignore[call-overload]
 

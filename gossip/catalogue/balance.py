@@ -4,11 +4,13 @@ All state here is local to the process and never gossiped. Strategies choose amo
 narrows them first. Tables are shared by all threads without a lock: each step is one atomic operation, and a lost
 race costs one less balanced choice, never an error.
 
-Source of "least_loaded": Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001).
+Source of "least_loaded": Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001); of bounded loads:
+Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2018), section 1.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,12 +19,14 @@ from typing import NamedTuple
 from ..config import Balancing
 from ..errors import ConfigError
 from ..model import Instance
+from .ring import Ring
 from .view import RANDOM, View, Wanted, checked_filter
 
 FAILURES_MAX = 1024  # instances in back-off at once; more reports push out the oldest
 RETRIES_MAX = 64  # draws that may hit a refused instance before the rest are listed
 
 Key = tuple[str, str]
+Calls = dict[Key | str, deque[None]]  # the calls under way to an instance, and, by its name alone, to a whole service
 NO_FILTER: Wanted = (frozenset(), None)
 
 # 30 bits are one digit of an int, hence fast; the remainder favours no slot by more than 1 in 10,000.
@@ -45,7 +49,7 @@ class Balance:
         self.clock = clock
         self.failures: dict[Key, Failure] = {}  # empty in calm times: then picks do not look at the clock
         self._settings = settings
-        self._calls: dict[Key, deque[None]] = {}
+        self._calls: Calls = {}
 
     def calling(self, instance: Instance) -> Call:
         """A context manager; inside it the instance counts as having one more call under way."""
@@ -56,6 +60,10 @@ class Balance:
     def load(self, instance: Instance) -> int:
         """How many calls to the instance are under way in this process."""
         return len(self._calls.get((instance.service, instance.id), ()))
+
+    def load_of(self, service: str) -> int:
+        """How many calls to all instances of the service, gone ones too, are under way in this process."""
+        return len(self._calls.get(service, ()))
 
     def note_failure(self, instance: Instance, now: float) -> None:
         """Skip the instance for a back-off.
@@ -101,24 +109,51 @@ class Balance:
 class Call:
     """One call under way, from `__enter__` to `__exit__`."""
 
-    __slots__ = ("_calls", "_instance", "_mine")
+    __slots__ = ("_all", "_calls", "_instance", "_mine")
 
-    def __init__(self, instance: Instance, calls: dict[Key, deque[None]]) -> None:
+    def __init__(self, instance: Instance, calls: Calls) -> None:
         self._instance = instance
         self._calls = calls
 
     def __enter__(self) -> Instance:
-        # Ends on the deque it began on. Should the last other call end at this very instant and take the deque out of
+        # Ends on the deques it began on. Should the last other call end at this very instant and take a deque out of
         # the table, this call goes uncounted; no count is ever off for longer than that.
         self._mine = self._calls.setdefault(self._instance.key, deque())
+        self._all = self._calls.setdefault(self._instance.service, deque())
         self._mine.append(None)
+        self._all.append(None)
         return self._instance
 
     def __exit__(self, *_: object) -> None:
-        self._mine.pop()
-        key = self._instance.key
-        if not self._mine and self._calls.get(key) is self._mine:
-            self._calls.pop(key, None)
+        self._end(self._instance.key, self._mine)
+        self._end(self._instance.service, self._all)
+
+    def _end(self, of: Key | str, counted: deque[None]) -> None:
+        counted.pop()
+        if not counted and self._calls.get(of) is counted:
+            self._calls.pop(of, None)
+
+
+def checked_bound(bounded: float) -> float:
+    """The bound of `located_in_bounds`. Raises `ConfigError`."""
+    if not isinstance(bounded, (int, float)) or not 1 < bounded < math.inf:  # True is 1
+        raise ConfigError(f"locate(bounded={bounded!r}): pass a finite number above 1, such as 1.25, or leave it out")
+    return bounded
+
+
+def located_in_bounds(ring: Ring, service: str, key: str | bytes, bounded: float, balance: Balance) -> Instance:
+    """The first instance from the key on that has room for one more call; the key's owner while nothing is under way.
+
+    With m calls under way, an instance of weight w on a ring of weight W has room below bounded * (m + 1) * w / W. The
+    room of all together is more than m, so one has some. See `Reads.locate`.
+    """
+    under_way = balance.load_of(service)
+    if under_way:
+        room = bounded * (under_way + 1)
+        for instance in ring.along(key):
+            if balance.load(instance) * ring.weight < room * instance.weight:
+                return instance
+    return ring.locate(key)  # also when calls began between the two counts, so that none seemed to have room
 
 
 def _round_robin(view: View, _: Balance) -> Instance:

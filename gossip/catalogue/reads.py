@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ..errors import ConfigError, GossipError, NoInstances
 from ..model import Instance, Route
-from .balance import STRATEGIES, Balance, Choice, checked_strategy
+from .balance import STRATEGIES, Balance, Choice, checked_bound, checked_strategy, located_in_bounds
 from .catalogue import Catalogue
 from .view import View, checked_filter
 
@@ -188,16 +188,26 @@ class Reads:
     def locate(self, service: str, key: str | bytes, *, bounded: float | None = None) -> Instance:
         """The instance that owns a key on the service's consistent hash ring: the same on every peer with this view.
 
-        A `str` key is hashed as UTF-8. Weights count; failures reported and calls under way do not. O(log n); the
-        first call after a change builds the ring (see `Ring`). `bounded` is not built yet. Raises `NoInstances`,
-        `ConfigError`.
+        A `str` key is hashed as UTF-8. Weights count; failures reported do not. O(log n); the first call after a change
+        builds the ring (see `Ring`).
+
+        `bounded`, a finite number above 1 such as 1.25: no instance gets more than `bounded` times its share of this
+        process's own calls under way (`calling`). With m of them to the service's instances, one of weight w of W in all
+        may take ceil(bounded * (m + 1) * w / W); the keys of one that has no room go on along the ring to the first
+        that has, and come back. So the answer depends on this process, and is the plain one while nothing is under
+        way. Calls to draining instances count in m. Two threads that ask at once may both be given the last room.
+        O(log n) plus the full instances passed: about one, or many where most calls are for one key. Source: Mirrokni,
+        Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2018), section 1.
+
+        Raises `NoInstances`, `ConfigError`.
         """
         if bounded is not None:
-            raise ConfigError(f"locate(bounded={bounded!r}): bounded loads are not built yet; leave bounded out")
+            bounded = checked_bound(bounded)
         view = self._catalogue.views.get(service)
         if view is None or not view.up:
             raise _nothing("service", service, self._catalogue.views, view)
-        return view.ring().locate(key)
+        ring = view.ring()
+        return ring.locate(key) if bounded is None else located_in_bounds(ring, service, key, bounded, self._balance)
 
     def preference_list(self, service: str, key: str | bytes, n: int) -> tuple[Instance, ...]:
         """The first n distinct instances along the ring from a key: its owner, then the stand-ins in order.
@@ -216,7 +226,10 @@ class Reads:
         return tuple(sorted(self._catalogue.views.copy()))
 
     def calling(self, instance: Instance) -> AbstractContextManager[Instance]:
-        """`with peer.calling(instance): ...` counts a call as under way, for the strategy "least_loaded". O(1)."""
+        """`with peer.calling(instance): ...` counts a call as under way, for "least_loaded" and bounded loads. O(1).
+
+        Any thread; nests. Raises `ConfigError` for what is no Instance.
+        """
         self._catalogue.views  # noqa: B018  (raises in a forked child)
         return self._balance.calling(instance)
 

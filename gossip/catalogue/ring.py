@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import islice
 
 from uhashring import HashRing
 
@@ -30,9 +31,12 @@ _CUT = -1
 
 
 class Ring:
-    """An immutable ring. A build costs about 0.3 ms per unit of weight, and 12 bytes per point (2 KB per unit)."""
+    """An immutable ring. A build costs about 0.3 ms per unit of weight, and 12 bytes per point (2 KB per unit).
 
-    __slots__ = ("_count", "_owners", "_points", "_slot_of", "_slots")
+    `weight`: that of all its instances together.
+    """
+
+    __slots__ = ("_count", "_owners", "_points", "_slot_of", "_slots", "weight")
 
     def __init__(
         self, slots: list[Instance], slot_of: dict[str, int], points: array[int], owners: array[int]
@@ -42,6 +46,7 @@ class Ring:
         self._points = points  # sorted positions
         self._owners = owners  # the slot that owns the point of the same index
         self._count = len(slot_of)
+        self.weight = sum([slots[slot].weight for slot in slot_of.values()])
 
     @classmethod
     def of(cls, instances: Sequence[Instance], base: Ring | None = None) -> Ring:
@@ -66,15 +71,25 @@ class Ring:
 
         O(log ring + n) typically; the last few of a list of all instances may take a walk around the ring.
         """
+        return tuple(islice(self.along(key), min(n, self._count)))
+
+    def along(self, key: str | bytes) -> Iterator[Instance]:
+        """All instances, each once, in the order in which the ring meets them from the key on: its owner first.
+
+        O(log ring) for the first, then as `preference_list`. Raises `ConfigError` when it is called.
+        """
+        return self._from(bisect_right(self._points, position(key)))
+
+    def _from(self, start: int) -> Iterator[Instance]:
         owners, size = self._owners, len(self._owners)
-        start = bisect_right(self._points, position(key))
-        wanted = min(n, self._count)
-        found: dict[int, None] = {}
+        met: set[int] = set()
         for at in range(start, start + size):
-            if len(found) >= wanted:
-                break
-            found[owners[at if at < size else at - size]] = None
-        return tuple(self._slots[slot] for slot in found)
+            slot = owners[at if at < size else at - size]
+            if slot not in met:
+                yield self._slots[slot]
+                met.add(slot)
+                if len(met) == self._count:
+                    return
 
     @classmethod
     def _built(cls, instances: Sequence[Instance]) -> Ring:

@@ -38,7 +38,7 @@ class StaticPeer(Reads):
             self.set(service, entries)
 
     def set(self, service: str, instances: Iterable[Entry]) -> None:
-        """Replace all instances of a service, in one step for readers; an empty list removes it.
+        """Replace all instances of a service, in one step for readers; an empty list removes it. O(n log n).
 
         Raises `ConfigError` or `RegistrationError`; then nothing was changed.
         """
@@ -49,7 +49,10 @@ class StaticPeer(Reads):
         self._catalogue.apply(changes + [Changed(before, None, "set") for before in gone.values()])
 
     def report_failure(self, instance: Instance) -> None:
-        """Skip the instance in picks and routes for a back-off."""
+        """Skip the instance in picks and routes for a back-off of 1 s, longer if it is reported again. O(1).
+
+        Nobody is pinged. Raises `ConfigError` for what is no Instance.
+        """
         self._note_failure(instance, self._balance.clock())
 
     def __enter__(self) -> StaticPeer:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 
-from gossip.catalogue.balance import FAILURES_MAX, STRATEGIES, Balance, Choice
+from gossip.catalogue.balance import FAILURES_MAX, STRATEGIES, Balance, Choice, located_in_bounds
+from gossip.catalogue.ring import Ring
 from gossip.catalogue.view import RANDOM, View
 from gossip.config import Balancing
 from gossip.errors import ConfigError
@@ -109,6 +110,22 @@ def test_a_call_counts_from_enter_to_exit_also_when_it_raises(balance: Balance) 
         fail()
     assert seen == [(A, 1)]
     assert balance.load(A) == 0
+
+
+def test_the_load_of_a_service_is_that_of_its_instances(balance: Balance) -> None:
+    elsewhere = Instance("db", "a", "h", 80)
+    with balance.calling(A), balance.calling(A), balance.calling(B), balance.calling(elsewhere):
+        assert (balance.load(A), balance.load(B), balance.load(C)) == (2, 1, 0)
+        assert (balance.load_of("web"), balance.load_of("db"), balance.load_of("none")) == (3, 1, 0)
+    assert balance.load_of("web") == 0
+
+
+def test_a_load_that_was_read_while_it_changed_costs_a_choice_and_no_error(balance: Balance) -> None:
+    ring, crowded = Ring.of([A, B]), [balance.calling(one) for one in (A, B) for _ in range(9)]
+    for call in crowded:
+        call.__enter__()
+    balance._calls["web"] = deque([None])  # what a thread reads that was held up between the two counts
+    assert located_in_bounds(ring, "web", "key", 1.25, balance) is ring.locate("key")
 
 
 def test_the_table_of_calls_is_empty_when_all_have_ended(balance: Balance) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from gossip.catalogue.balance import Balance
 from gossip.catalogue.catalogue import Catalogue, ForkedCatalogue
 from gossip.catalogue.reads import Reads
+from gossip.catalogue.ring import Ring
 from gossip.catalogue.view import FILTERED_MAX, SCHEDULE_SLOTS_MAX, View, checked_filter, schedule_of
 from gossip.config import Balancing
 from gossip.core.effects import Changed
@@ -226,6 +228,52 @@ def test_a_ring_is_made_once_per_view_and_feeds_the_next() -> None:
     assert {second.locate(str(n)).zone for n in range(50)} == {"eu"}
 
 
+def test_a_burst_of_changes_makes_one_ring_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[str]] = []
+    of = Ring.of
+
+    def counted(instances: Sequence[Instance], base: Ring | None = None) -> Ring:
+        made.append([one.id for one in instances])
+        return of(instances, base)
+
+    monkeypatch.setattr(Ring, "of", counted)
+    catalogue = Catalogue()
+    catalogue.apply(added(*(instance(f"old-{n}") for n in range(5))))
+    catalogue.views["web"].ring()
+    for n in range(20):
+        catalogue.apply(added(instance(f"new-{n:02}")))
+    assert len(made) == 1
+    for n in range(20):
+        catalogue.views["web"].ring().locate(f"key-{n}")
+    assert made[1:] == [[f"new-{n:02}" for n in range(20)] + [f"old-{n}" for n in range(5)]]
+
+
+def test_two_threads_that_ask_for_a_new_ring_at_once_both_get_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both are held until both are building; then each has a ring of its own, and either is right.
+    both, of = threading.Barrier(2, timeout=60), Ring.of
+
+    def held(instances: Sequence[Instance], base: Ring | None = None) -> Ring:
+        both.wait()
+        return of(instances, base)
+
+    listed = [instance(f"i{n}", weight=n % 3 + 1) for n in range(9)]
+    expected = [of(listed).locate(f"key-{n}").id for n in range(200)]
+    catalogue = Catalogue()
+    catalogue.apply(added(*listed))
+    monkeypatch.setattr(Ring, "of", held)
+    reader, found = Reader(catalogue), []
+
+    def ask() -> None:
+        found.append([reader.locate("web", f"key-{n}").id for n in range(200)])
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected, expected]
+
+
 def test_draining_instances_are_on_no_ring() -> None:
     catalogue = Catalogue()
     catalogue.apply(added(instance("a"), instance("b", state=InstanceState.DRAINING)))
@@ -274,6 +322,8 @@ def test_readers_never_see_half_of_a_change_nor_an_exception() -> None:
                 reader.pick("web")
                 reader.pick("web", strategy="least_loaded", near=True, exclude={"nobody"})
                 reader.locate("web", name)
+                with reader.calling(reader.locate("web", name, bounded=1.25)):
+                    reader.locate("web", name, bounded=1.25)
                 reader.route("/a/b/c")
                 reader.services()
                 rounds[name] += 1

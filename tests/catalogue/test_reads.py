@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections import Counter
 
 import pytest
@@ -146,9 +147,67 @@ def test_locate_is_the_head_of_the_preference_list(peer: StaticPeer) -> None:
         assert set(listed) == {A, B}
 
 
-def test_bounded_loads_are_refused_until_they_are_built(peer: StaticPeer) -> None:
-    with pytest.raises(ConfigError, match="not built yet; leave bounded out"):
-        peer.locate("web", "key", bounded=1.25)
+def test_with_nothing_under_way_a_bounded_locate_is_the_plain_one(peer: StaticPeer) -> None:
+    with peer.calling(peer.pick("payments")):
+        for n in range(50):
+            assert peer.locate("web", f"key-{n}", bounded=1.25) is peer.locate("web", f"key-{n}")
+
+
+def test_a_bounded_locate_passes_those_without_room_in_the_order_of_the_preference_list() -> None:
+    peer = StaticPeer({"web": [instance(name) for name in "abcd"]})
+    first, second, third, _ = peer.preference_list("web", "key", 4)
+    with peer.calling(first):  # of 2 calls, 1.25 × 2 / 4 each, hence 1
+        assert peer.locate("web", "key", bounded=1.25) is second
+        assert peer.locate("web", "key") is first
+        with peer.calling(second):
+            assert peer.locate("web", "key", bounded=1.25) is third
+            assert peer.locate("web", "key", bounded=1.4) is first  # of 3 calls, 1.4 × 3 / 4 each, hence 2
+    assert peer.locate("web", "key", bounded=1.25) is first
+
+
+def test_a_heavier_instance_has_more_room() -> None:
+    peer = StaticPeer({"web": [instance("a", weight=3), instance("b")]})
+    a, b = peer.lookup("web")
+    key = next(key for key in map(str, range(100)) if peer.locate("web", key) is a)
+    with peer.calling(a), peer.calling(a):  # of 3 calls, 1.25 × 3 × 3/4 = 2.8 for a
+        assert peer.locate("web", key, bounded=1.25) is a
+        with peer.calling(a):  # of 4 calls, 1.25 × 4 × 3/4 = 3.75 for a
+            assert peer.locate("web", key, bounded=1.25) is a
+            with peer.calling(a):  # of 5 calls, 1.25 × 5 × 3/4 = 4.7 for a
+                assert peer.locate("web", key, bounded=1.25) is a
+                with peer.calling(a):  # of 6 calls, 1.25 × 6 × 3/4 = 5.6 for a
+                    assert peer.locate("web", key, bounded=1.25) is a
+                assert peer.locate("web", key, bounded=1.01) is b  # 1.01 × 5 × 3/4 = 3.8
+
+
+def test_failures_reported_do_not_touch_a_bounded_locate(peer: StaticPeer) -> None:
+    with peer.calling(A):
+        before = [peer.locate("web", str(n), bounded=1.25) for n in range(50)]
+        peer.report_failure(B)
+        assert [peer.locate("web", str(n), bounded=1.25) for n in range(50)] == before
+    assert set(before) == {A, B}
+
+
+@pytest.mark.parametrize("service", ["web", "nothing"])
+@pytest.mark.parametrize("bounded", [1, 1.0, 0.5, -2, 0, True, math.inf, math.nan, "1.25", (2,)])
+def test_a_bound_that_is_none_is_refused_whether_or_not_the_service_is_known(
+    peer: StaticPeer, service: str, bounded: object
+) -> None:
+    with pytest.raises(ConfigError, match="a finite number above 1, such as"):
+        peer.locate(service, "key", bounded=bounded)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bounded", [2, 10**400, 1e308, math.nextafter(1, 2)])
+def test_every_finite_bound_above_1_is_taken(peer: StaticPeer, bounded: float) -> None:
+    with peer.calling(A), peer.calling(A), peer.calling(B):
+        assert peer.locate("web", "key", bounded=bounded) in (A, B)
+
+
+def test_a_bounded_locate_of_the_unknown_or_of_a_key_that_is_none_is_refused_as_a_plain_one(peer: StaticPeer) -> None:
+    with pytest.raises(NoInstances, match="'paymets' is known here"):
+        peer.locate("paymets", "key", bounded=1.25)
+    with peer.calling(A), pytest.raises(ConfigError, match="neither str nor bytes"):
+        peer.locate("web", 7, bounded=1.25)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n", [-1, 1.5, "2", None, True])
@@ -236,6 +295,7 @@ def test_after_a_fork_every_read_call_raises(peer: StaticPeer) -> None:
         lambda: peer.route("/"),
         lambda: peer.routes("/"),
         lambda: peer.locate("web", "k"),
+        lambda: peer.locate("web", "k", bounded=1.25),
         lambda: peer.preference_list("web", "k", 1),
         peer.services,
         lambda: peer.calling(A),

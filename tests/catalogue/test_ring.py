@@ -72,7 +72,7 @@ def test_a_preference_list_is_that_of_uhashring() -> None:
 
 def test_a_preference_list_has_no_more_than_there_are() -> None:
     ring = Ring.of(instances(3))
-    assert len(ring.preference_list("key", 10**9)) == 3
+    assert len(ring.preference_list("key", 10**30)) == 3
     assert ring.preference_list("key", 0) == ()
 
 
@@ -123,6 +123,17 @@ def test_a_newcomer_that_shares_a_point_is_placed_as_by_uhashring(monkeypatch: p
     monkeypatch.setattr(ring_module, "position", lambda _: shared - 1)
     assert there.locate("key").id == max(newcomer, "host-05:80")
     assert back.locate("key").id == "host-05:80"
+
+
+def test_a_walk_from_a_key_meets_every_instance_once() -> None:
+    ring = Ring.of(instances(7))
+    assert tuple(ring.along("key")) == ring.preference_list("key", 7)
+
+
+def test_the_weight_of_a_ring_is_that_of_its_instances_whatever_came_before() -> None:
+    base = Ring.of(instances(20, weight=2))
+    assert base.weight == 40
+    assert Ring.of(instances(21, weight=2)[2:], base).weight == 38
 
 
 def test_a_ring_is_small() -> None:
