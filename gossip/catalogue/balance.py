@@ -263,6 +263,8 @@ class Choice:
 
         if not pool.up:
             return None
+        if self.excluded:  # a retry, most likely: were it to use up turns of the rotation, it would fall into step with it
+            pool = pool.filtered(NO_FILTER)
         # Refused draws are drawn again: that keeps the rotation exact, and O(1) where few are refused.
         for _ in range(min(RETRIES_MAX, len(pool.schedule()))):
             found = self.strategy(pool, balance)

@@ -55,6 +55,17 @@ def test_round_robin_without_the_excluded_is_exact_by_weight(balance: Balance) -
     assert picks(choice(exclude=D), View.of((A, B, C, D)), balance, 80) == {"a": 20, "b": 20, "c": 40}
 
 
+def test_retries_without_the_first_choice_leave_the_rotation_of_first_choices_alone(balance: Balance) -> None:
+    view, firsts = View.of((A, B)), Counter[str]()
+    for _ in range(20):
+        first = choice().among(view, balance)
+        assert first is not None
+        firsts[first.id] += 1
+        retry = choice(exclude=first).among(view, balance)
+        assert retry not in (first, None)
+    assert firsts == {"a": 10, "b": 10}
+
+
 def test_round_robin_is_exact_across_threads(balance: Balance) -> None:
     view, counts = View.of((A, B, C)), []
     threads = [threading.Thread(target=lambda: counts.append(picks(choice(), view, balance, 400))) for _ in range(4)]
