@@ -159,7 +159,7 @@ class Dialer:
                 self._myself.add(talk.endpoint)
         elif end.ok and talk.whole:
             self._answered = True
-            if talk.partner_synced:
+            if talk.partner_synced and end.complete:  # else whoever pulls the rest ends later
                 self._become_synced()
         if self.rendezvous is not None and talk.endpoint == self.rendezvous.endpoint:
             self.rendezvous.ended(end, now)

@@ -56,6 +56,7 @@ class Reach:
         if call != self._call:
             return
         self._hang_up()
+        self._local.counters["dial_backs_answered"] += 1
         me = self._local.me
         for what, endpoint, found in (("contact", me.contact, reached.contact), ("publisher", me.publisher, reached.publisher)):
             if found is not True:

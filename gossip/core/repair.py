@@ -46,6 +46,7 @@ class Conversation:
     wants: deque[Entry] = field(default_factory=deque)
     offers: deque[Entry] = field(default_factory=deque)
     wanted: set[str] = field(default_factory=set)  # asked for in the last `Want`
+    left_out: list[str] = field(default_factory=list)  # wanted here too, but being pulled by another call
     planned: bool = False
     pushed: bool = False  # something was sent that no answer has confirmed yet
     fenced: bool = False  # a `Want()` is out, to be answered when all before it arrived
@@ -59,6 +60,7 @@ class Ended:
     conversation: Conversation
     ok: bool
     foreign: bool = False
+    complete: bool = False  # all that the partner had is here, and not still on its way by another call
 
 
 class Repair:
@@ -263,6 +265,8 @@ class Repair:
             id = talk.wants.popleft().origin
             if self._asked_for.setdefault(id, talk.call) == talk.call:
                 wants.append(self._want(id))
+            else:
+                talk.left_out.append(id)
         if wants:
             talk.wanted = {entry.origin for entry in wants}
             self._send(talk, Want(tuple(wants)), now)
@@ -281,7 +285,8 @@ class Repair:
         for id in [id for id, call in self._asked_for.items() if call == talk.call]:
             del self._asked_for[id]
         self._space_out(talk, now, fruitful=ok and bool(talk.moved))
-        self._on_end(Ended(talk, ok, foreign), now)
+        complete = ok and not any(id in self._asked_for for id in talk.left_out)
+        self._on_end(Ended(talk, ok, foreign, complete), now)
 
     def _space_out(self, talk: Conversation, now: float, *, fruitful: bool) -> None:
         """A pull that brought nothing doubles the wait for that partner."""

@@ -527,3 +527,17 @@ def test_a_goodbye_right_after_the_start_is_heard(
     assert [brief.id in peer.members() for peer in here.peers] == [False] * 8
     assert here.seen("brief") == [[]] * 8
     assert here.deaths() == []
+
+
+@pytest.mark.parametrize("jitter_s", [0.0, 0.005, 0.05])
+def test_who_is_synced_holds_all_whichever_of_its_seeds_told_what(seed: int, jitter_s: float) -> None:
+    for number in range(5):
+        cluster = Cluster(seed + number, network=Network(seed + number, jitter_s=jitter_s))
+        peers = [cluster.spawn() for _ in range(12)]
+        for place, peer in enumerate(peers):
+            peer.register("web", port=1000 + place)
+        cluster.run_until(cluster.converged, 30)
+        newcomer = cluster.spawn(seeds=[peer.contact for peer in peers[:4]])
+        while not newcomer.node.synced:  # event by event: what holds a moment later is not enough
+            assert cluster.network.step()
+        assert len(newcomer.lookup("web")) == 12
