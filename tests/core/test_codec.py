@@ -88,6 +88,7 @@ def test_an_honest_delta_is_taken(make: Any) -> None:
         *({"put": put(7, value)} for value in (4, -1, True, 1.0, "0", None, [], NAN)),
         {"put": [[*PUT, [1]]]},  # a nested trailing field
         *({"header": header(1, value)} for value in ("localhost", "10.0.0.256", "", 1, {}, [], None)),
+        *({"header": header(1, value)} for value in ("fe80::1%eth0", "::ffff:10.0.0.5", "[::1]", "::1::")),
         *({"header": header(2, value)} for value in (0, 65536, True)),
         *({"header": header(4, value)} for value in (1 << 32, -1)),
         *({"header": header(5, value)} for value in (256, True)),
