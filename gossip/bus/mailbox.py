@@ -9,7 +9,6 @@ Three ways to wait: `post` does not, `call` blocks, `send` calls back and is rea
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from ..core.effects import Effect
 from ..errors import GossipError, PeerClosed
+from . import native
 
 T = TypeVar("T")
 Command = Callable[[float], tuple[list[Effect], T]]
@@ -32,8 +32,8 @@ class Letter:
 
     def __init__(self, run: Command[Any], awaited: bool, told: Callable[[], None] | None = None) -> None:
         self._run = run
-        self._claim = threading.Lock()
-        self._done = threading.Event()
+        self._claim = native.lock()
+        self._done = native.latch()
         self._told = told
         self.awaited = awaited
         self.result: Any = None
@@ -41,7 +41,7 @@ class Letter:
 
     def claim(self) -> bool:
         """True for the first who asks: the bus, about to run it, or the caller, who will not wait any longer."""
-        return self._claim.acquire(blocking=False)
+        return bool(self._claim.acquire(blocking=False))
 
     def open(self, now: float) -> list[Effect]:
         """Run the command, unless its caller gave up. Returns its effects; keeps result or exception for `settle`."""
@@ -82,12 +82,12 @@ class Mailbox:
         self._name = name
         self._letters_max = letters_max
         self._letters: deque[Letter] = deque()
-        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in, self._wake_out = native.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         # Keeps the descriptor from being closed under a sender, who would write into whatever got its number next.
         # Reentrant, because a signal handler may post while its own thread is posting.
-        self._gate = threading.RLock()
+        self._gate = native.rlock()
         self._bus: int | None = None
         self._closed = False
 
@@ -122,7 +122,7 @@ class Mailbox:
         `timeout` in seconds; None waits for ever. On a timeout, or when the wait is interrupted, a command that had not
         begun is withdrawn. Raises `PeerClosed` after `close`, `GossipError` on a timeout or an overloaded bus.
         """
-        if threading.get_ident() == self._bus:
+        if self.on_bus_thread():
             raise GossipError(
                 f"a call into peer {self._name!r} from its own bus thread would wait for itself. "
                 "Do not call the peer from finalizers or log handlers: hand the work to another thread"
@@ -147,7 +147,11 @@ class Mailbox:
 
     def adopt(self) -> None:
         """Called by the bus thread on itself, before it takes letters."""
-        self._bus = threading.get_ident()
+        self._bus = threading.get_native_id()
+
+    def on_bus_thread(self) -> bool:
+        """Whether the caller is the thread that takes the letters."""
+        return threading.get_native_id() == self._bus
 
     def collect(self) -> list[Letter]:
         """The waiting letters in order, at most `LETTERS_PER_TURN`. For the bus thread; never blocks."""

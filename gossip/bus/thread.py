@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 import random
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -41,12 +39,16 @@ from ..core.effects import (
     Probe,
     Probed,
     Publish,
+    Recollected,
+    Remember,
+    Remembered,
     Subscribed,
     Unlisten,
     Unsubscribed,
 )
-from ..errors import ConfigError, PeerClosed
-from ..model import EventKind
+from ..errors import PeerClosed
+from ..model import Event, EventKind
+from . import native
 from .calls import Calls
 from .hush import Hush
 from .links import Links
@@ -114,7 +116,8 @@ class BusThread:
     """The thread `gossip-<name>` of one peer.
 
     `sockets` are bound by the caller and belong to the thread from `start` on. `on_batch(changes, happenings)` is called
-    on the bus thread once per turn that has any, `on_end()` when it has ended, by `stop` or by itself. `mailbox` takes
+    on the bus thread once per turn that has any, `remember(name)` when another peer asks for the events about a name,
+    `on_recollected(effect)` when another answers so, `on_end()` when it has ended, by `stop` or by itself. `mailbox` takes
     the commands.
     """
 
@@ -127,6 +130,8 @@ class BusThread:
         on_batch: OnBatch,
         *,
         rng: random.Random,
+        remember: Callable[[str], tuple[Event, ...]] = lambda name: (),
+        on_recollected: Callable[[Recollected], None] = lambda effect: None,
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
@@ -135,6 +140,7 @@ class BusThread:
         self._sockets = sockets
         self._config = config
         self._on_batch = on_batch
+        self._remembered_of = remember
         self._on_end = on_end
         self._clock = clock
         self._hush = Hush()
@@ -144,9 +150,9 @@ class BusThread:
         self._calls = Calls(sockets, self._poller, self._hush, descriptors)
         self._probes = Probes(self._poller, config.detection.probe_timeout_s, self._hush, descriptors)
         self.mailbox = Mailbox(name, config.limits.mailbox_max)
-        self._gate = threading.RLock()  # two threads may start and stop at once, and only one may close unused sockets
-        self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
+        self._gate = native.rlock()  # two threads may start and stop at once, and only one may close unused sockets
+        self._thread: native.Thread | None = None
+        self._ended = native.latch()
         self._wish = _Wish.STAY
         self._leave_by = math.inf
         self._effects: list[Effect] = []
@@ -158,6 +164,7 @@ class BusThread:
         self._node_due = -math.inf
         self._bell = -1
         self._lag = _Worst()
+        self.bound = {end for end in map(_bound, (sockets.contact, sockets.publisher)) if end}  # a forked child must know
         self._acts: dict[type, Callable[[Any, float], object]] = {
             Publish: self._publish,
             Answer: self._answer,
@@ -169,6 +176,8 @@ class BusThread:
             HangUp: lambda effect, now: self._calls.hang_up(effect.call),
             Probe: self._probe,
             Bind: self._bind,
+            Remember: self._remember,
+            Recollected: lambda effect, now: on_recollected(effect),
         }
         self._drains: dict[object, Callable[[float], None]] = {
             sockets.publisher: self._drain_publisher,
@@ -200,9 +209,9 @@ class BusThread:
     def start(self) -> None:
         """Hand everything to a new thread. Idempotent while it runs.
 
-        Raises `PeerClosed` after `stop`, `ConfigError` when gevent has replaced `threading`.
+        Raises `PeerClosed` after `stop`, `ConfigError` when eventlet has replaced `threading`.
         """
-        refuse_green_threads()
+        native.refuse_eventlet()
         with self._gate:
             if self._ended.is_set() or self._wish is not _Wish.STAY:
                 raise PeerClosed(f"peer {self._name!r} was closed and cannot start again. Make a new Peer")
@@ -223,7 +232,7 @@ class BusThread:
         if thread is None or self._ended.is_set():
             return True
         self.mailbox.wake()
-        if thread is threading.current_thread():
+        if self.mailbox.on_bus_thread():
             return False
         if not self._ended.wait(max(timeout - STOP_RESERVE_S, 0.0)):
             self._want(_Wish.VANISH)
@@ -238,12 +247,12 @@ class BusThread:
         self.mailbox.abandon()
         _abandoned.append((self._sockets, self._links, self._calls, self._probes, self._poller))
         # the old ones may be held by a thread that does not exist here
-        self._gate, self._ended = threading.RLock(), threading.Event()
+        self._gate, self._ended = native.rlock(), native.latch()
         self._ended.set()
 
     def _launch(self) -> None:
         # Set before it runs: a signal handler that stops the peer meanwhile must not take the sockets for unused.
-        self._thread = threading.Thread(target=self._run, name=f"gossip-{self._name}", daemon=True)
+        self._thread = native.thread(f"gossip-{self._name}", self._run)
         try:
             self._thread.start()
         except RuntimeError:
@@ -261,7 +270,7 @@ class BusThread:
             self._carry_out(now)
             while not self._finished():
                 if not self._guard(self._turn):
-                    time.sleep(FAULT_PAUSE_S)
+                    native.pause(FAULT_PAUSE_S)
         except zmq.ZMQError as error:
             self._hush.tell("bus_ended", self._clock(), f"the bus of peer {self._name!r} ended: {error.strerror}", error=error)
         finally:
@@ -450,7 +459,13 @@ class BusThread:
             self._inputs.append(answer)
 
     def _bind(self, effect: Bind, now: float) -> None:
-        self._inputs.append(Bound(effect.endpoint, self._sockets.bind_extra(effect.endpoint)))
+        ok = self._sockets.bind_extra(effect.endpoint)
+        if ok:
+            self.bound = {*self.bound, effect.endpoint}
+        self._inputs.append(Bound(effect.endpoint, ok))
+
+    def _remember(self, effect: Remember, now: float) -> None:
+        self._inputs.append(Remembered(effect.token, self._remembered_of(effect.name)))
 
     # The end ----------------------------------------------------------------------------------------------------------
 
@@ -470,14 +485,9 @@ class BusThread:
             self._on_end()
 
 
-def refuse_green_threads() -> None:
-    """Raise `ConfigError` where gevent has replaced `threading`: the bus would be a greenlet and starve, or block all others."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
-        raise ConfigError(
-            "gevent has replaced `threading`, and this library needs a native thread; that is not supported yet. "
-            "Call gevent.monkey.patch_all(thread=False), or run the peer in a process of its own. Nothing was started."
-        )
+def _bound(socket: zmq.SyncSocket) -> str:
+    """`ip:port` where it listens; "" if it does not."""
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).removeprefix("tcp://")
 
 
 class _Worst:

@@ -10,14 +10,27 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from ..config import Limits
 from ..core.effects import Changed, Happened
-from ..errors import PeerClosed
+from ..errors import PeerClosed, PeerForked
 from ..model import Event, EventKind, Instance, Member
 
 WHY_MAX = 64  # events told about one name
 SUBJECTS_MAX = 8192  # members whose events are kept apart from the common history
+
+
+class Queue(Protocol):
+    """What carries events from the writer to a reader: a `SimpleQueue`, or what the owner has in its place."""
+
+    def put(self, item: Event | None) -> None: ...
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Event | None: ...
+
+    def get_nowait(self) -> Event | None: ...
+
+    def qsize(self) -> int: ...
 
 
 class Watch:
@@ -27,14 +40,24 @@ class Watch:
     it missed, and should look everything up again.
     """
 
-    def __init__(self, service: str | None, queue_max: int, ring: Callable[[], None] | None = None) -> None:
-        """`ring` is called after every event and at the end, on the thread that brings it; it neither raises nor waits."""
+    def __init__(
+        self,
+        service: str | None,
+        queue_max: int,
+        ring: Callable[[], None] | None = None,
+        queue: Callable[[], Queue] = SimpleQueue,
+    ) -> None:
+        """`ring` is called after every event and at the end, on the thread that brings it; it neither raises nor waits.
+
+        `queue` makes what carries the events from there to the reader.
+        """
         self._service = service
         self._queue_max = queue_max
         self._ring = ring
-        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._queue = queue()
         self._closed = False
         self._ended = False
+        self._end: PeerClosed | None = None
 
     @property
     def closed(self) -> bool:
@@ -86,7 +109,7 @@ class Watch:
                 return event
             self._ended = True
             self._queue.put(None)  # other threads may wait on the same watch
-        raise PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
+        raise self._end or PeerClosed("this watch has ended: it or its peer was closed. Watch a running peer")
 
     def close(self) -> None:
         """No more events come, after those that wait to be read. Idempotent; any thread; a waiting reader ends."""
@@ -96,12 +119,19 @@ class Watch:
             if self._ring is not None:
                 self._ring()
 
+    def abandon(self, error: PeerForked) -> None:
+        """In a forked child: readers there get this error. Rings nobody, for those who wait are the parent's."""
+        self._closed = self._ended = True
+        self._end = error
+
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
         try:
             return self.get()
+        except PeerForked:
+            raise
         except PeerClosed:
             raise StopIteration from None
 
@@ -120,9 +150,12 @@ def nothing_came(timeout: float | None) -> TimeoutError:
 class EventLog:
     """The history of one peer and its watches. Written by one thread, read by any."""
 
-    def __init__(self, limits: Limits, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, limits: Limits, wall: Callable[[], float] = time.time, *, queue: Callable[[], Queue] = SimpleQueue
+    ) -> None:
         self._limits = limits
         self._wall = wall
+        self._queue = queue
         self._seq = 0
         self._history: deque[Event] = deque(maxlen=limits.history_max)
         self._of_member: OrderedDict[str, deque[Event]] = OrderedDict()
@@ -171,7 +204,7 @@ class EventLog:
 
     def watch(self, service: str | None, ring: Callable[[], None] | None = None) -> Watch:
         """A new watch, which sees nothing before `follow`. Any thread."""
-        return Watch(service, self._limits.watch_queue_max, ring)
+        return Watch(service, self._limits.watch_queue_max, ring, self._queue)
 
     def follow(self, watch: Watch, initial: Iterable[Instance], since: int | None) -> None:
         """Let a watch see what happens from now on, until it is closed.
@@ -204,6 +237,12 @@ class EventLog:
         """The peer closed: all watches end. When the writer is done."""
         for watch in self._watches:
             watch.close()
+        self._watches = ()
+
+    def abandon(self, error: PeerForked) -> None:
+        """In a forked child: all watches end with this error."""
+        for watch in self._watches:
+            watch.abandon(error)
         self._watches = ()
 
     def why(self, names: set[str]) -> tuple[Event, ...]:

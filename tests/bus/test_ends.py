@@ -13,8 +13,6 @@ import pytest
 import zmq
 
 from gossip import Peer, PeerClosed
-from gossip.bus import resolver
-from gossip.bus.addresses import Endpoint
 
 
 def test_waits_and_watches_end_when_the_bus_ends_by_itself() -> None:
@@ -74,26 +72,11 @@ def test_a_peer_is_neither_pickled_nor_copied() -> None:
             attempt(peer)
 
 
-def test_a_name_that_is_none_does_not_keep_the_good_seeds_from_being_found() -> None:
-    found: list[tuple[str, ...]] = []
-    told = threading.Event()
-
-    def tell(addresses: tuple[str, ...]) -> None:
-        found.append(addresses)
-        told.set()
-
-    names = resolver.Resolver("x", [Endpoint("a..b", 1), Endpoint("127.0.0.1", 2)], alone=lambda: True, found=tell)
-    names.start()
-    assert told.wait(10)
-    names.stop()
-    assert found == [("127.0.0.1:2",)]
-
-
 def test_the_common_port_as_my_own_contact_is_not_dialled() -> None:
     try:
         peer = Peer("mine", cluster="mine", bind="127.0.0.1:7400").start()
     except ValueError:
         pytest.skip("another program of this machine holds 127.0.0.1:7400")
     with peer:
-        assert peer.status().synced
+        peer.wait_synced(timeout=15)
         assert peer.status().counters.get("conversations", 0) == 0

@@ -59,9 +59,11 @@ def test_what_answers_is_not_worth_a_word(advertise: str) -> None:
 
 
 def test_who_advertises_nothing_of_its_own_on_loopback_need_not_ask() -> None:
-    with Peer("seed", cluster="reach", seeds=[]) as seed:
-        with Peer("newcomer", cluster="reach", bind="127.0.0.1:0", seeds=[seed.address]) as newcomer:
-            newcomer.wait_synced(PATIENCE_S)
-            newcomer.register("orders", port=1)
-            seed.wait_for("orders", timeout=PATIENCE_S)
-            assert "dial_backs" not in newcomer.status().counters
+    with (
+        Peer("seed", cluster="reach", seeds=[]) as seed,
+        Peer("newcomer", cluster="reach", bind="127.0.0.1:0", seeds=[seed.address]) as newcomer,
+    ):
+        newcomer.wait_synced(PATIENCE_S)
+        newcomer.register("orders", port=1)
+        seed.wait_for("orders", timeout=PATIENCE_S)
+        assert "dial_backs" not in newcomer.status().counters

@@ -540,13 +540,13 @@ def test_many_lives_leave_no_thread_and_no_descriptor_behind(config: Config) -> 
     assert not [thread for thread in threading.enumerate() if thread.name == "gossip-short"]
 
 
-def test_green_threads_are_refused(bus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkey = types.ModuleType("gevent.monkey")
-    monkey.is_module_patched = lambda name: name == "threading"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
-    with pytest.raises(ConfigError, match=r"patch_all\(thread=False\)"):
+def test_eventlet_s_threads_are_refused(bus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    patcher = types.ModuleType("eventlet.patcher")
+    patcher.is_monkey_patched = lambda name: name == "thread"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
+    with pytest.raises(ConfigError, match=r"monkey_patch\(thread=False\)"):
         bus.thread.start()
-    monkey.is_module_patched = lambda name: False  # type: ignore[attr-defined]
+    patcher.is_monkey_patched = lambda name: False  # type: ignore[attr-defined]
     bus.thread.start()
 
 

@@ -1,0 +1,509 @@
+"""Forked children: they let go of the parent's connections, and a peer with `fork="restart"` begins anew in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossip import AsyncPeer, ConfigError, Peer
+
+ROOT = Path(__file__).parents[2]
+Python = Callable[..., Any]
+Until = Callable[..., Any]
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc/self/fd to see what a child inherits"),
+]
+
+PARENT = """
+import os, sys, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # newer interpreters warn of any fork with threads
+from gossip import Peer
+peer = Peer("parent", cluster=sys.argv[1], bind="127.0.0.1:0", seeds=[]).start()
+peer.register("orders", port=8080)
+print(peer.address, flush=True)
+for _ in sys.stdin:
+    child = os.fork()
+    if not child:
+        os.read(os.pipe()[0], 1)  # lives on, until it is killed
+    print(child, flush=True)
+"""
+
+
+class Parent:
+    """A process with a peer, which forks a child for every line it reads."""
+
+    def __init__(self, cluster: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PARENT, cluster], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.address = self._line()
+        self._children: list[int] = []
+
+    def fork(self) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self._children.append(int(self._line()))
+        return self._children[-1]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Parent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        with self._process:
+            self.kill()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture
+def parent(request: pytest.FixtureRequest) -> Iterator[Parent]:
+    with Parent(f"{request.node.name[:60]}-{os.getpid()}") as made:
+        yield made
+
+
+@pytest.fixture
+def others(request: pytest.FixtureRequest, parent: Parent, until: Until) -> Iterator[list[Peer]]:
+    """Four peers that are linked to the parent and to each other."""
+    with ExitStack() as stack:
+        cluster = f"{request.node.name[:60]}-{os.getpid()}"
+        peers = [
+            stack.enter_context(Peer(f"p{number}", cluster=cluster, bind="127.0.0.1:0", seeds=[parent.address]))
+            for number in range(4)
+        ]
+        until(lambda: all(len(peer.members()) == 5 and peer.status().links == 4 for peer in peers), "everybody to be linked")
+        until(lambda: all(peer.lookup("orders") for peer in peers), "the parent's instance to be known")
+        yield peers
+
+
+def test_a_killed_parent_is_seen_by_closed_links_though_its_child_lives_on(
+    parent: Parent, others: list[Peer], until: Until
+) -> None:
+    child = parent.fork()
+    until(lambda: held(child, parent.address) == 0, "the child to let go")
+    parent.kill()
+    until(lambda: not any(peer.lookup("orders") for peer in others), "the parent to be gone")
+    os.kill(child, 0)  # it lives
+    for peer in others:
+        assert any("links closed" in event.reason for event in peer.why("parent")), peer.why("parent")
+    host, _, port = parent.address.rpartition(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+
+
+def test_a_parent_that_forks_often_loses_no_link(parent: Parent, others: list[Peer], until: Until) -> None:
+    children = [parent.fork() for _ in range(20)]
+    until(lambda: all(held(child, parent.address) == 0 for child in children), "the children to let go")
+    with Peer("late", cluster=others[0].status().cluster, bind="127.0.0.1:0", seeds=[parent.address]) as late:
+        late.wait_for("orders", timeout=15)  # the parent answers, and is heard
+    for peer in others:
+        assert "links_broken" not in peer.status().counters
+        assert peer.lookup("orders")
+        assert not [event for event in peer.why("parent") if event.kind in ("MEMBER_SUSPECTED", "MEMBER_DEAD")]
+
+
+def held(process: int, address: str) -> int:
+    """How many sockets of a process are bound to the port of this address."""
+    port = f":{int(address.rpartition(':')[2]):04X}"
+    inodes = {
+        line.split()[9] for line in Path(f"/proc/{process}/net/tcp").read_text().splitlines() if port in line.split()[1]
+    }
+    found = 0
+    for descriptor in os.listdir(f"/proc/{process}/fd"):
+        with suppress(OSError):
+            found += os.readlink(f"/proc/{process}/fd/{descriptor}")[8:-1] in inodes
+    return found
+
+
+PRELUDE = """
+import os, socket, sys, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # newer interpreters warn of any fork with threads
+from gossip import Peer, PeerForked
+
+def until(condition):
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, "deadline"
+        time.sleep(0.005)
+
+def forked(run):
+    child = os.fork()
+    if child == 0:
+        try:
+            run()
+            os._exit(0)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+    return child
+
+def ended(child):
+    deadline = time.monotonic() + 30
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        assert time.monotonic() < deadline, "the child hangs"
+        time.sleep(0.005)
+
+def refused(call):
+    try:
+        call()
+    except PeerForked as error:
+        return str(error)
+    raise AssertionError("not refused")
+
+cluster = f"forks-{os.getpid()}"
+"""
+
+RESTART = (
+    PRELUDE
+    + """
+other = Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[]).start()
+other.register("far", port=9, routes=["/far"])
+peer = Peer("app", cluster=cluster, bind="127.0.0.1:0", seeds=[other.address], fork="restart").start()
+mine = peer.register("near", port=1)
+peer.wait_for("far", 1, 15)
+first = peer.id
+"""
+)
+
+QUIET = """
+assert peer.id == first
+assert not [event for event in peer.why("other") if event.kind in ("MEMBER_SUSPECTED", "MEMBER_DEAD")]
+peer.close()
+other.close()
+print("end")
+"""
+
+
+def succeeds(python: Python, program: str) -> None:
+    done = python(program, 60.0)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", ""), done.stderr
+
+
+def test_a_child_keeps_the_connections_of_its_host(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+served, _ = server.accept()
+one, two = socket.socketpair()
+with Peer("host", cluster=cluster, bind="127.0.0.1:0", seeds=[]) as peer:
+    def run():
+        client.sendall(b"x")
+        assert served.recv(1) == b"x"
+        one.sendall(b"y")
+        assert two.recv(1) == b"y"
+        socket.create_connection(server.getsockname()).close()
+        server.accept()[0].close()
+    assert ended(forked(run)) == 0
+for end in (server, client, served, one, two):
+    end.close()
+print("end")
+""",
+    )
+
+
+def test_a_forked_child_looks_up_without_a_gap_and_becomes_a_member_of_its_own(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+def run():
+    assert [found.port for found in peer.lookup("far")] == [9]  # at once
+    assert peer.route("/far/x").port == 9
+    assert peer.id != first and peer.id.startswith("app-")
+    peer.register("child", port=2)
+    assert peer.lookup("child") and peer.lookup("far") and peer.lookup("near")
+    until(lambda: len(peer.members()) == 3 and type(peer._catalogue).__name__ == "Catalogue")
+    assert peer.services() == ("child", "far", "near")
+    assert peer.status().synced
+    peer.close()
+
+child = forked(run)
+until(lambda: other.lookup("child"))
+assert ended(child) == 0
+until(lambda: len(peer.members()) == 2 and not other.lookup("child"))
+"""
+        + QUIET,
+    )
+
+
+def test_what_was_made_before_the_fork_belongs_to_the_parent(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+watch = peer.watch()
+
+def run():
+    assert "Watch again" in refused(lambda: watch.get(10))
+    assert "Watch again" in refused(lambda: next(watch))
+    peer.register("near", port=1)
+    for use in (mine.deregister, mine.drain, mine.renew, lambda: mine.update(weight=2)):
+        assert "Register what runs here" in refused(use)
+    assert peer.lookup("near")
+    events = peer.watch(initial=True)
+    assert events.get(10).kind == "ADDED"
+    peer.close()
+
+assert ended(forked(run)) == 0
+assert peer.lookup("near") and peer.lookup("near")[0].origin == first
+"""
+        + QUIET,
+    )
+
+
+def test_what_was_inherited_and_is_gone_disappears_with_a_resync(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+gone_in, gone_out = os.pipe()
+
+def run():
+    os.read(gone_in, 1)  # asleep while the instance goes
+    assert peer.lookup("near")
+    watch = peer.watch()
+    until(lambda: not peer.lookup("near"))
+    while watch.get(10).kind != "RESYNC":
+        pass
+    assert peer.lookup("far")
+    peer.close()
+
+child = forked(run)
+mine.deregister()
+until(lambda: not other.lookup("near"))
+os.write(gone_out, b"x")
+assert ended(child) == 0
+"""
+        + QUIET,
+    )
+
+
+def test_a_child_of_a_child_begins_anew_as_well(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+def deepest():
+    assert peer.lookup("far")
+    peer.register("deepest", port=3)
+    until(lambda: {"app", "other"} <= {member.name for member in peer.members() if member.id != peer.id})
+
+def asleep():  # forks again before anybody looked
+    assert ended(forked(deepest)) == 0
+
+def awake():
+    peer.wait_synced(15)
+    assert ended(forked(deepest)) == 0
+    assert peer.status().synced
+
+def waking():  # forks again while the first look is still followed up
+    assert peer.lookup("far")
+    assert ended(forked(deepest)) == 0
+
+for run in (asleep, awake, waking):
+    assert ended(forked(run)) == 0, run
+"""
+        + QUIET,
+    )
+
+
+def test_children_of_multiprocessing_use_the_peer_and_end(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+import multiprocessing
+
+def work(number):
+    assert peer.lookup("far")
+    if number % 2:
+        peer.register("work", port=100 + number)
+        assert peer.lookup("work")
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(number,)) for number in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert [worker.exitcode for worker in workers] == [0] * 6
+"""
+        + QUIET,
+    )
+
+
+@pytest.mark.parametrize("run", ["pass", "peer.lookup('far')", "peer.close()", "peer.id", "peer.lookup('far'); peer.close()"])
+def test_a_child_that_ends_at_once_ends(python: Python, run: str) -> None:
+    succeeds(
+        python,
+        RESTART
+        + f"""
+def run():
+    {run}
+    sys.stdout.flush()
+    sys.exit(0)
+
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        run()
+    assert ended(child) == 0
+"""
+        + QUIET,
+    )
+
+
+def test_a_child_nobody_asks_starts_nothing_and_once_closed_stays_down(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+import threading
+
+def run():
+    assert threading.active_count() == 1
+    peer.close()
+    assert "closed" in refused(lambda: peer.lookup("far"))
+    assert "closed" in refused(lambda: peer.id)
+    assert threading.active_count() == 1
+
+assert ended(forked(run)) == 0
+assert len(other.members()) == 2
+"""
+        + QUIET,
+    )
+
+
+def test_a_fixed_id_gets_a_suffix_and_a_fixed_port_another(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+free = socket.create_server(("127.0.0.1", 0))
+port = free.getsockname()[1]
+free.close()
+peer = Peer("app", id="fixed", cluster=cluster, bind=f"127.0.0.1:{port}", seeds=[], fork="restart").start()
+
+def run():
+    assert peer.id.startswith("fixed-") and peer.address != f"127.0.0.1:{port}"
+    until(lambda: len(peer.members()) == 2)  # found, though it has no seeds
+    assert ended(forked(lambda: None)) == 0
+    peer.close()
+
+assert ended(forked(run)) == 0
+assert peer.id == "fixed"
+peer.close()
+print("end")
+""",
+    )
+
+
+def test_a_child_that_cannot_begin_anew_says_why_and_lives(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+import logging
+lines = []
+handler = logging.Handler()
+handler.emit = lambda record: lines.append(record.getMessage())
+logging.getLogger("gossip").addHandler(handler)
+free = socket.create_server(("127.0.0.1", 0))
+port = free.getsockname()[1]
+free.close()
+peer = Peer("app", cluster=cluster, bind=f"127.0.0.1:{port}", advertise=f"127.0.0.1:{port}", seeds=[], fork="restart").start()
+peer.register("near", port=1)
+
+def run():
+    assert peer.lookup("near")
+    until(lambda: any("cannot begin anew" in line for line in lines))
+    for call in (lambda: peer.register("x", port=1), lambda: peer.id):
+        assert "advertise names a port" in refused(call)
+    assert "advertise names a port" in refused(lambda: peer.lookup("near"))
+
+assert ended(forked(run)) == 0
+peer.close()
+print("end")
+""",
+    )
+
+
+def test_an_async_peer_is_not_restarted() -> None:
+    with pytest.raises(ConfigError, match="event loop does not survive"):
+        AsyncPeer(fork="restart")
+    with pytest.raises(ConfigError, match="known are 'raise', 'restart'"):
+        Peer(fork="spoon")
+
+
+APPLICATION = """
+import json, os
+from gossip import Peer
+peer = Peer("web", cluster={cluster!r}, bind="127.0.0.1:0", seeds=[{seed!r}], fork="restart").start()
+peer.wait_for("far", 1, 15)
+master = os.getpid()
+
+def application(environment, start_response):
+    found = len(peer.lookup("far"))
+    body = json.dumps({{"pid": os.getpid(), "master": master, "found": found, "id": peer.id}}).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.skipif(find_spec("gunicorn") is None, reason="gunicorn is not installed")
+def test_workers_of_a_preloaded_gunicorn_are_members(tmp_path: Path, unused_port: int, until: Until) -> None:
+    cluster = f"gunicorn-{os.getpid()}"
+    with Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[]) as other:
+        other.register("far", port=9)
+        (tmp_path / "preloaded.py").write_text(APPLICATION.format(cluster=cluster, seed=other.address))
+        place = f"127.0.0.1:{unused_port}"
+        command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", place, "preloaded:application"]
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as server:
+            try:
+                told: dict[int, dict[str, Any]] = {}
+
+                def both() -> bool:
+                    with suppress(OSError):
+                        answer = json.load(urllib.request.urlopen(f"http://{place}/", timeout=15))
+                        told[answer["pid"]] = answer
+                    return len(told) == 2
+
+                until(both, "both workers to answer")
+                assert all(answer["found"] == 1 and answer["pid"] != answer["master"] for answer in told.values())
+                until(lambda: {answer["id"] for answer in told.values()} <= {member.id for member in other.members()})
+                assert len(other.members()) == 4
+            finally:
+                server.terminate()
+                server.communicate(timeout=30)
