@@ -25,6 +25,7 @@ from .errors import (
     WireError,
 )
 from .model import Event, EventKind, Instance, InstanceState, Labels, Member, MemberState, PeerState, Route, Status
+from .observer import Observer
 from .peer import Peer
 from .registration import Registration
 
@@ -59,6 +60,7 @@ __all__ = [
     "Member",
     "MemberState",
     "NoInstances",
+    "Observer",
     "Peer",
     "PeerClosed",
     "PeerForked",

@@ -94,10 +94,10 @@ class AsyncPeer(Engine):
             ttl=ttl,
             check=check,
         )
-        ran, _ = await self.run(command, back=back)
+        ran, number = await self.run(command, back=back)
         if not ran:
             raise self._closed_error()
-        return AsyncRegistration(self, instance)
+        return AsyncRegistration(self, instance, number)
 
     async def run(self, command: Command, *, firm: bool = False, back: Command | None = None) -> tuple[bool, Any]:
         """Run a command on the bus thread, for `AsyncRegistration`: (whether the peer ran, its result).
@@ -168,8 +168,8 @@ class AsyncPeer(Engine):
 class AsyncRegistration(Handle):
     """The twin of `Registration`: one registered instance; `async with` deregisters on exit. After `close` it does nothing."""
 
-    def __init__(self, peer: AsyncPeer, instance: Instance) -> None:
-        super().__init__(instance)
+    def __init__(self, peer: AsyncPeer, instance: Instance, number: int) -> None:
+        super().__init__(instance, number)
         self._peer = peer
 
     async def update(

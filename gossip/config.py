@@ -35,15 +35,15 @@ class Detection:
     probe_timeout_s: float = 0.5  # the same for the TCP connect that checks a closed link
     gather_s: float = 0.02  # accusations of so long travel together; more: fewer messages, later deaths
     closed_accusers: int = 3  # watchers whose closed link is proof; more: safer against flaky networks, slower
-    suspicion_accusers: int = 3  # independent accusers at which suspicion is shortest
+    suspicion_accusers: int = 3  # independent accusers at which suspicion is shortest; more: safer, slower
     suspicion_max_s: float = 5.0  # more: fewer false deaths, slower detection
-    suspicion_min_s: float = 1.0
-    accusations_relayed_max: int = 4  # per subject and pulse; bounds the flood
-    mute_s: float = 5.0  # a refuted accuser keeps silent about that subject; doubles each time
-    mute_max_s: float = 300.0
-    late_tick_s: float = 1.0  # a tick later than this means that I was the sick one
-    hold_max_s: float = 5.0  # so long a sick peer holds its accusations back
-    mass_share: float = 0.5  # more than this share silent within one suspicion: a split, not deaths
+    suspicion_min_s: float = 1.0  # the same where several accuse; more: safer, slower; less: the reverse
+    accusations_relayed_max: int = 4  # per subject and pulse; more: a surer flood, more traffic when many die
+    mute_s: float = 5.0  # a refuted accuser keeps silent about it so long; doubles; more: calmer, later proof
+    mute_max_s: float = 300.0  # up to so long
+    late_tick_s: float = 1.0  # a tick later than this means that I was the sick one; more: more false accusations under load
+    hold_max_s: float = 5.0  # so long a sick peer holds its accusations back; more: fewer false ones, later true ones
+    mass_share: float = 0.5  # more than this share silent within one suspicion: a split, not deaths; more: buried sooner
     isolated_hold_s: float = 30.0  # so long the last known view is served on; more: longer stale answers
 
 
@@ -52,12 +52,12 @@ class Repair:
     """Anti-entropy: how differences are pulled."""
 
     pulls_max: int = 4  # at once; more: faster catch-up, more memory
-    timeout_s: float = 3.0  # without progress a conversation is given up
-    conversation_max_s: float = 60.0  # with progress too; the next one finds the rest
-    backoff_s: float = 1.0  # after a pull that brought nothing; doubles per partner
-    backoff_max_s: float = 30.0
-    reorder_max: int = 64  # deltas of one origin kept while an earlier one is on its way
-    reorder_s: float = 0.2  # so long, then the gap is pulled
+    timeout_s: float = 3.0  # without progress a conversation is given up; more: slow links are spared, dead ones found later
+    conversation_max_s: float = 60.0  # with progress too; the next one finds the rest; more: larger views in one go
+    backoff_s: float = 1.0  # after a pull that brought nothing; doubles per partner; more: calmer, later repair
+    backoff_max_s: float = 30.0  # up to so long
+    reorder_max: int = 64  # deltas of one origin kept while an earlier one is on its way; more: fewer pulls, more memory
+    reorder_s: float = 0.2  # so long, then the gap is pulled; more: fewer pulls, later repair
     log_deltas_min: int = 64  # recent deltas kept per origin; more: fewer whole states sent, more memory
 
 
@@ -65,11 +65,11 @@ class Repair:
 class Overlay:
     """Which peers are linked."""
 
-    full_mesh_max: int = 17  # up to so many members everyone links to everyone
-    relink_interval_s: float = 0.2  # links are recomputed at most this often
-    newcomer_wait_s: float = 2.0  # a newcomer takes far links after this, or when its own subscribers are there
-    link_timeout_s: float = 2.0  # a replaced link is dropped after this even if the new one is not up
-    leave_linger_s: float = 0.5  # a leaver relays at most so long
+    full_mesh_max: int = 17  # up to so many members everyone links to everyone; more: quicker, more links. The same at all peers
+    relink_interval_s: float = 0.2  # links are recomputed at most this often; more: calmer under churn, later links
+    newcomer_wait_s: float = 2.0  # a newcomer takes far links after this, or when it has subscribers; less: lost ranges
+    link_timeout_s: float = 2.0  # a replaced link is dropped after this even if the new one is not up; more: safer on slow links
+    leave_linger_s: float = 0.5  # a leaver relays at most so long; more: surer goodbyes, a slower close
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ class Joining:
     """How a peer finds the others."""
 
     dial_interval_s: float = 10.0  # between dials of seeds or dead members; more: later heals, less traffic
-    alone_interval_s: float = 1.0  # the same while alone, or after a mass loss
-    synced_deadline_s: float = 2.0  # after this a peer serves what it has, with an event
+    alone_interval_s: float = 1.0  # the same while alone, or after a mass loss; more: later heals, less traffic
+    synced_deadline_s: float = 2.0  # then a peer serves what it has, with an event; more: longer `joining`, seldom half a view
     rendezvous_min_s: float = 0.2  # zero configuration: checks of the common port, at random between these two
-    rendezvous_max_s: float = 1.0
+    rendezvous_max_s: float = 1.0  # more: less work while alone, a later meeting
     retention_s: float = 24 * 3600.0  # a dead peer's floor is kept so long; more: safer against ghosts, more memory
 
 
@@ -88,37 +88,37 @@ class Joining:
 class Limits:
     """Bounds. What exceeds one is refused, counted in `status().counters`, and told by a NOTICE event."""
 
-    frame_bytes_max: int = 64 * 1024
-    state_part_bytes_max: int = 256 * 1024
+    frame_bytes_max: int = 64 * 1024  # of one message; more: larger records, and strangers' messages. The same at all peers
+    state_part_bytes_max: int = 256 * 1024  # of one part of a whole state, up to 1 MiB; more: fewer parts, longer ones
     instances_max: int = 256  # per origin, my own included; raise it on gateways and on all who must accept them
-    origin_bytes_max: int = 64 * 1024  # of one origin's whole state, as encoded
-    members_max: int = 4096  # living members
-    floors_max: int = 16384  # dead or left members remembered
-    subscribers_max: int = 4096  # ids that may be linked to me at once; some 40 are at 10,000 members
-    watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC
-    history_max: int = 4096  # events kept for watch(since=...)
-    mailbox_max: int = 10_000  # commands waiting for the bus thread
-    accusations_seen_max: int = 8192  # flood headers remembered
+    origin_bytes_max: int = 64 * 1024  # of one origin's whole state, as encoded; as above
+    members_max: int = 4096  # living members; more: larger clusters, more memory under attack
+    floors_max: int = 16384  # dead or left members remembered; more: safer against ghosts, more memory
+    subscribers_max: int = 4096  # ids that may be linked to me at once; some 40 are at 10,000 members; as above
+    watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC; more: slower readers, more memory
+    history_max: int = 4096  # events kept for watch(since=...) and why; more: a longer memory, more of it
+    mailbox_max: int = 10_000  # commands waiting for the bus thread; more: longer bursts, later errors
+    accusations_seen_max: int = 8192  # flood headers remembered; less: the same accusation may be passed on twice
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
     """Sockets: re-dialling, queues, descriptors."""
 
-    redial_min_s: float = 0.1  # back-off of a broken link, doubling with jitter
-    redial_max_s: float = 5.0
-    handshake_timeout_s: float = 3.0
-    connect_timeout_s: float = 2.0
+    redial_min_s: float = 0.1  # back-off of a broken link, doubling with jitter; more: calmer, later repair
+    redial_max_s: float = 5.0  # up to so long
+    handshake_timeout_s: float = 3.0  # more: slow peers are spared, strangers on our ports hold a connection longer
+    connect_timeout_s: float = 2.0  # more: slow networks are spared, dead hosts are given up later
     queue_messages_max: int = 2000  # ZeroMQ high-water mark; more: longer bursts, more memory per slow subscriber
-    descriptors_share: float = 0.8  # of RLIMIT_NOFILE; links beyond it are refused
+    descriptors_share: float = 0.8  # of RLIMIT_NOFILE; links beyond it are refused; more: larger clusters, less left to the host
 
 
 @dataclass(frozen=True, slots=True)
 class Balancing:
     """Local choices of `pick` and `route`."""
 
-    failure_backoff_s: float = 1.0  # after report_failure an instance is skipped so long; doubles each time
-    failure_backoff_max_s: float = 30.0
+    failure_backoff_s: float = 1.0  # report_failure: skipped so long, doubling each time; more: fewer failed tries
+    failure_backoff_max_s: float = 30.0  # up to so long; more: an instance that recovered is used later
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +155,18 @@ class Config:
 
     @classmethod
     def local(cls, **parts: Any) -> Config:
-        """For one machine: quicker pings and suspicions."""
+        """For one machine: quicker pings and suspicions. `parts` replace its own; raises `ConfigError`."""
         detection = Detection(ping_timeout_s=0.25, suspicion_max_s=3.0, suspicion_min_s=0.5)
         return dataclasses.replace(cls(detection=detection), **parts)
 
     @classmethod
     def lan(cls, **parts: Any) -> Config:
-        """For one data centre; the defaults."""
+        """For one data centre; the defaults. `parts` as above."""
         return cls(**parts)
 
     @classmethod
     def wan(cls, **parts: Any) -> Config:
-        """For links of 100 ms and more: patient pings, suspicions and repair."""
+        """For links of 100 ms and more: patient pings, suspicions and repair. `parts` as above."""
         wide = cls(
             heartbeats=Heartbeats(interval_s=2.0, digest_grace_s=0.5, digest_history_s=2.0),
             detection=Detection(

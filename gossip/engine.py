@@ -14,31 +14,35 @@ import random
 import re
 import secrets
 import socket
-import threading
 import time
 import warnings
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
-from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, parse_seeds, resolve
+from .bus import forks, native
+from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, resolve
 from .bus.hush import logger
 from .bus.mailbox import Mailbox
 from .bus.resolver import Resolver
+from .bus.seeds import DnsSeed, FileSeed, HostSeed, parse_seeds
 from .bus.sockets import Sockets
-from .bus.thread import BusThread, refuse_green_threads
+from .bus.thread import BusThread, Machine
 from .catalogue.balance import Balance
 from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.events import EventLog, Watch
+from .catalogue.inherited import Asleep, LastView
 from .catalogue.reads import Reads
 from .config import Config
 from .core.dialer import SYNCED
-from .core.effects import Changed, Effect, Happened
+from .core.effects import Changed, Effect, Happened, Recollected
+from .core.local import Local
+from .core.messages import InstanceKey
 from .core.node import Node
 from .core.selfhood import Identity
-from .errors import ConfigError, GossipError, InsecureWarning, PeerClosed
+from .environment import arguments_from, near_misses, sources_of
+from .errors import ConfigError, GossipError, InsecureWarning, PeerClosed, PeerForked
 from .model import (
     ID_PATTERN,
     SERVICE_PATTERN,
@@ -59,6 +63,12 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 CALL_TIMEOUT_S = 10.0  # a command that the bus thread did not run by then is an error
 WAIT_STEP_S = 60.0  # waits are cut so that an interrupted system call is noticed on every platform
 TTL_MAX_S = 366 * 86400.0
+SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
+SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether it is in sync
+SETTLE_S = 0.5  # what came in two conversations may be complete only a moment after the first of them has ended
+ID_STEM_MAX = 115  # characters of an id that a forked child keeps before its own suffix
+
+E = TypeVar("E", bound="Engine")
 
 
 class Bell(Protocol):
@@ -67,6 +77,35 @@ class Bell(Protocol):
     def set(self) -> None:
         """Wake the caller. Any thread; neither raises nor waits."""
         ...
+
+
+class Mind(Machine, Protocol):
+    """The machine of a peer or of an observer, as far as both are alike. The bus thread drives it; others only read."""
+
+    protocol: int
+    local: Local
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def state(self) -> PeerState: ...
+
+    @property
+    def synced(self) -> bool: ...
+
+    @property
+    def isolated(self) -> bool: ...
+
+    @property
+    def agreement(self) -> float: ...
+
+    @property
+    def suspects(self) -> int: ...
+
+    def set_seeds(self, seeds: Sequence[str], now: float) -> list[Effect]: ...
+
+    def report_failure(self, key: InstanceKey, now: float) -> list[Effect]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +138,11 @@ class Engine(Reads):
         snapshot: str | os.PathLike[str] | None = None,
         fork: str = "raise",
     ) -> None:
-        _refuse_unbuilt(secret=secret, snapshot=snapshot, fork=fork)
+        _refuse_unbuilt(secret=secret, snapshot=snapshot)
+        self._restarts = self._checked_fork(fork) == "restart"
         self._name = _checked("name", name if name is not None else _host_name(), NAME_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
         chosen = id if id is not None else f"{self._name}-{secrets.token_hex(6)}"
+        self._stem = id if id is not None else self._name
         self._id = _checked("id", chosen, ID_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ - : [ ] % / @")
         self._cluster = _checked("cluster", cluster, SERVICE_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ -")
         self._zone = _checked("zone", zone, ZONE_PATTERN, "0 to 64 of A-Z a-z 0-9 . _ : / -")
@@ -114,28 +155,67 @@ class Engine(Reads):
         self._zero_configuration = seeds is None and self._bind.loopback
         self._check_reach(insecure=insecure, bound=bind is not None)
         self._catalogue = Catalogue()
+        self._addresses_used: Mapping[str, str] = {}
+        self._closed = False
+        self._forked = False  # a forked child, whose parent's peer this is
+        self._new_life()
+        self._life = native.rlock()  # start and close from two threads: one of them must win; no read takes it
+
+    FORKS: ClassVar[tuple[str, ...]] = ("raise",)  # what this kind of peer can do in a forked child
+    _FOREIGN_ARGUMENTS: ClassVar[tuple[str, ...]] = ()  # those of `from_env` that another kind of peer has
+
+    def _new_life(self) -> None:
+        """What belongs to one process; a forked child that begins anew has its own."""
         self._balance = Balance(self._config.balancing)
-        self._events = EventLog(self._config.limits)
-        self._node: Node | None = None
+        self._events = EventLog(self._config.limits, queue=native.queue)
+        self._node: Mind | None = None
         self._bus: BusThread | None = None
         self._resolver: Resolver | None = None
         self._waiters: list[Bell] = []
         self._started_at = 0.0
         self._last_status: Status | None = None
         self._last_members: tuple[Member, ...] = ()
-        self._closed = False
-        self._forked = False
-        self._life = threading.RLock()  # start and close from two threads: one of them must win; no read takes it
+
+    def _checked_fork(self, fork: str) -> str:
+        if fork not in self.FORKS:
+            raise ConfigError(
+                f"fork={fork!r}: {type(self).__name__} knows {' and '.join(map(repr, self.FORKS))}. "
+                "An event loop does not survive a fork: start an AsyncPeer in the child itself. Nothing was started."
+                if fork == "restart"
+                else f"fork={fork!r}: known are {', '.join(map(repr, self.FORKS))}. Nothing was started."
+            )
+        return fork
+
+    @classmethod
+    def from_env(cls: type[E], **overrides: Any) -> E:
+        """A peer with the arguments that the environment spells; an override given here always wins, None too.
+
+        `GOSSIP_NAME`, `_ID`, `_CLUSTER`, `_BIND`, `_ADVERTISE`, `_ZONE`, `_SECRET`, `_SNAPSHOT`, `_FORK`: as the arguments.
+        `GOSSIP_SEEDS`: apart by commas or blanks; `none` is []. `GOSSIP_INSECURE`: 1 true yes on, or 0 false no off.
+        `GOSSIP_CONFIG`: the preset `local`, `lan` or `wan`. Empty is unset. Others are ignored, since Kubernetes sets
+        GOSSIP_PORT=tcp://… by itself for a service called gossip; but one that misses one of these by a letter is warned
+        of, as a peer with GOSSIP_SEED would be content to be alone. Raises `ConfigError` naming the variable.
+        """
+        for miss, meant in near_misses(os.environ).items():
+            warnings.warn(f"the environment variable {miss} is ignored: is {meant} meant?", stacklevel=2)
+        spelled = arguments_from(os.environ, without={*overrides, *cls._FOREIGN_ARGUMENTS})
+        try:
+            return cls(**spelled, **overrides)
+        except ConfigError as error:
+            if not (sources := sources_of(error, spelled)):
+                raise
+            raise ConfigError(f"{error} (From the environment: {', '.join(sources)}.)") from error
 
     def _check_reach(self, *, insecure: bool, bound: bool) -> None:
+        self._beyond = insecure and bound  # whether seeds that are known only later may be on other machines
         if self._bind.unspecified and self._advertise is None:
             raise ConfigError(
                 f"bind: {self._bind.host} is every address of this machine, and no peer can dial that. "
                 "Say also under which address others reach it: advertise='10.0.0.5'. Nothing was started."
             )
         places = [("bind", self._bind), *([("advertise", self._advertise)] if self._advertise else [])]
-        outside = [*places, *(("seeds", seed) for seed in self._seeds)]
-        open_to_all = [f"{what} {place.host}" for what, place in outside if not place.loopback]
+        open_to_all = [f"{what} {place.host}" for what, place in places if not place.loopback]
+        open_to_all += [f"seeds {seed.host}" for seed in self._seeds if not seed.loopback]
         if not open_to_all:
             return
         if not insecure:
@@ -177,31 +257,25 @@ class Engine(Reads):
 
     def _launch(self, addresses: Mapping[str, str]) -> None:
         names = any(seed.is_name for seed in self._seeds)
-        seeds = None if names else tuple(join_address(seed.host, seed.port) for seed in self._seeds)
-        refuse_green_threads()
+        seeds = None if names else tuple(endpoint.address for seed in self._seeds for endpoint in seed.addresses())
+        native.refuse_eventlet()
+        self._addresses_used = addresses
         sockets = Sockets.open(self._config.links)
         bus: BusThread | None = None
         try:
-            host, contact_port, publisher_port = self._bind_sockets(sockets, addresses)
             rng = random.SystemRandom()
-            node = Node(
-                Identity(
-                    self._id,
-                    self._name,
-                    self._cluster,
-                    self._zone,
-                    host,
-                    contact_port,
-                    publisher_port,
-                    time.time_ns() // 1_000_000,
-                    rng.getrandbits(64),
-                ),
-                config=self._config,
-                chance=rng,
-                seeds=seeds,
-                zero_configuration=self._zero_configuration,
+            node = self._make_node(sockets, addresses, seeds, rng)
+            bus = BusThread(
+                self._name,
+                node,
+                sockets,
+                self._config,
+                self._on_batch,
+                rng=rng,
+                remember=self._remembered,
+                on_recollected=self._on_recollected,
+                on_end=self._on_end,
             )
-            bus = BusThread(self._name, node, sockets, self._config, self._on_batch, rng=rng, on_end=self._on_end)
             self._node, self._started_at = node, time.monotonic()
             bus.start()
         except BaseException:
@@ -212,10 +286,29 @@ class Engine(Reads):
                 bus.stop(leave=False)
             raise
         self._bus = bus
-        _remember_for_forks(self)
+        forks.remember(self)
         if names:
-            self._resolver = Resolver(self._name, self._seeds, alone=lambda: node.local.alone, found=self._seeds_found)
+            self._resolver = Resolver(
+                self._name, self._seeds, beyond=self._beyond, alone=lambda: node.local.alone, found=self._seeds_found
+            )
             self._resolver.start()
+
+    def _make_node(
+        self, sockets: Sockets, addresses: Mapping[str, str], seeds: tuple[str, ...] | None, rng: random.Random
+    ) -> Mind:
+        """Bind, and make the machine that the bus drives. Raises `ConfigError`."""
+        host, contact_port, publisher_port = self._bind_sockets(sockets, addresses)
+        boot_ms = time.time_ns() // 1_000_000
+        return Node(
+            Identity(
+                self._id, self._name, self._cluster, self._zone, host, contact_port, publisher_port, boot_ms, rng.getrandbits(64)
+            ),
+            config=self._config,
+            chance=rng,
+            seeds=seeds,
+            zero_configuration=self._zero_configuration,
+            check_reach=self._advertise is not None or not self._bind.loopback,
+        )
 
     def _seeds_found(self, seeds: tuple[str, ...]) -> None:
         self._post(lambda node, now: (node.set_seeds(seeds, now), None), bounded=False)
@@ -249,6 +342,8 @@ class Engine(Reads):
                 self._last_members = self.members()
                 self._closed = True
                 self._last_status = self._status_now()
+            if self._forked:
+                self._stay_down("It was closed here before it began anew")
             return not self._forked
 
     def _end(self, leave: bool) -> None:
@@ -273,21 +368,98 @@ class Engine(Reads):
             return f"<{kind} {self._name}, of the process that this one was forked from>"
         return f"<{kind} {self._id} at {self.address or 'no address yet'}, {self.state}>"
 
+    # a forked child ---------------------------------------------------------------------------------------------------
+
+    def endpoints_in_use(self) -> tuple[Collection[str], Collection[str]]:
+        """For a forked child: where the parent is bound, and where it may be connected to."""
+        if self._forked:  # let go of already: by now these may be a stranger's
+            return (), ()
+        bound = self._bus.bound if self._bus is not None else set()
+        origins = tuple(self._node.local.table.origins.values()) if self._node is not None else ()
+        return bound, {endpoint for origin in origins for endpoint in (origin.contact, origin.publisher)}
+
     def abandon_in_child(self) -> None:
-        """In a forked child: thread and sockets are the parent's; from here on every call raises `PeerForked`."""
+        """In a forked child: thread and sockets are the parent's. Calls raise `PeerForked`, or the first begins anew."""
         self._forked = True
-        message = (
-            f"peer {self._name!r} was started before this process was forked, and belongs to the parent. "
-            "Start a Peer of its own in the child, after the fork"
-        )
-        self._catalogue = ForkedCatalogue(message)
-        self._life = threading.RLock()
-        self._events.end()
+        self._life = native.rlock()
+        self._events.abandon(PeerForked(self._not_mine("Watch again in the child")))
         if self._bus is not None:
             self._bus.abandon()
+        if not self._restarts or self._closed:
+            self._stay_down("Start a Peer of its own in the child, after the fork")
+        elif not isinstance(self._catalogue, Asleep):
+            self._catalogue = Asleep(LastView(self._catalogue), self._wake)
+
+    def _not_mine(self, advice: str) -> str:
+        return f"peer {self._name!r} was started before this process was forked, and belongs to the parent. {advice}"
+
+    def _stay_down(self, why: str) -> None:
+        self._catalogue = ForkedCatalogue(self._not_mine(why))
+
+    def _wake(self, last: LastView) -> None:
+        """The first look in a forked child: begin anew on a thread of its own, for a reader never waits."""
+        self._catalogue = last
+        with suppress(RuntimeError):  # no thread to be had: the next call that is no mere look begins anew itself
+            native.start_raw(self._wake_up)
+
+    def _wake_up(self) -> None:
+        with suppress(PeerForked):  # told in the log
+            self._refuse_fork()
 
     def _refuse_fork(self) -> None:
-        self._catalogue.views  # noqa: B018 - raises PeerForked in a forked child
+        """In a forked child: raises `PeerForked`, or begins anew and waits for that, some milliseconds."""
+        if self._forked:
+            with self._life:
+                if self._forked:
+                    self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        if isinstance(self._catalogue, ForkedCatalogue):
+            self._catalogue.views  # noqa: B018 - raises PeerForked
+        last = self._catalogue.last if isinstance(self._catalogue, Asleep) else self._catalogue
+        told = self._advertise
+        try:
+            if told is not None and (told.port or told.publisher_port):
+                raise ConfigError(f"advertise names a port, {join_address(told.host, told.port)}, and that is the parent's")
+            seeds = self._inherited_seeds()
+            self._new_life()
+            self._catalogue = last
+            self._id = f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}"
+            self._seeds = tuple(dict.fromkeys((*self._seeds, *seeds)))
+            self._bind, fixed = Endpoint(self._bind.host, 0), self._bind.port
+            self._launch(self._addresses_used)
+        except Exception as error:  # whatever it is, the child must live
+            logger.error("! %s: cannot begin anew in this forked child: %s", self._name, error)
+            self._stay_down(f"It could not begin anew: {error}. Start a Peer of its own in the child")
+            raise PeerForked(self._not_mine(f"It could not begin anew: {error}")) from error
+        self._forked = False
+        with suppress(RuntimeError):  # no thread to be had: the inherited view is served on, and kept up
+            native.start_raw(self._settle_in)
+        if fixed and not self._bind.loopback:
+            logger.warning("! %s: port %d is the parent's; others must reach this child at %s", self._name, fixed, self.address)
+
+    def _inherited_seeds(self) -> tuple[HostSeed | DnsSeed | FileSeed, ...]:
+        """The parent, and some of those it knew: so the child finds the cluster without being told."""
+        if self._node is None:
+            return ()
+        local = self._node.local
+        others = [origin.contact for origin in local.table.alive() if origin.contact != local.me.contact]
+        some = random.SystemRandom().sample(others, min(len(others), SEEDS_INHERITED_MAX - 1))
+        return parse_seeds([contact for contact in (local.me.contact, *some) if not contact.endswith(":0")])
+
+    def _settle_in(self) -> None:
+        """On a thread of its own: when this process is in sync, its own view takes the place of the inherited one."""
+        with suppress(PeerClosed):  # nobody asks any more
+            while not self._running().synced:
+                native.pause(SETTLE_STEP_S)
+            native.pause(SETTLE_S)
+            self._post(self._outgrow, bounded=False)
+
+    def _outgrow(self, node: Mind, now: float) -> tuple[list[Effect], None]:
+        if isinstance(self._catalogue, LastView):
+            self._catalogue = self._catalogue.own
+        why = "the view inherited from the parent was replaced by our own; look everything up again"
+        return [Happened(EventKind.RESYNC, node.id, None, None, why)], None
 
     # identity ---------------------------------------------------------------------------------------------------------
 
@@ -349,15 +521,16 @@ class Engine(Reads):
             zone=self._zone,
             origin=node.id,
         )
-        registered: list[Instance] = []
+        registered: list[int | None] = []
 
-        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+        def command(node: Node, now: float) -> tuple[list[Effect], int | None]:
             effects = node.register(instance, None if ttl is None else float(ttl), now)
-            registered.append(instance)
-            return effects, None
+            registered.append(node.registration_of(instance.key))
+            return effects, registered[-1]
 
         def back(node: Node, now: float) -> tuple[list[Effect], None]:
-            return node.deregister([found.key for found in registered], now), None
+            mine = node.registration_of(instance.key) in registered if registered else False
+            return node.deregister([instance.key] if mine else [], now), None
 
         return instance, command, back
 
@@ -386,7 +559,7 @@ class Engine(Reads):
         node = self._running()
         return lambda now: command(node, now)
 
-    def _running(self) -> Node:
+    def _running(self) -> Mind:
         self._refuse_fork()
         if self._node is None or self._closed or (self._bus is not None and not self._bus.alive):
             raise self._closed_error()
@@ -407,7 +580,7 @@ class Engine(Reads):
         self._running()
         watch = self._events.watch(service, ring)
 
-        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+        def command(node: object, now: float) -> tuple[list[Effect], None]:
             self._events.follow(watch, self._known(service) if initial else (), since)
             return [], None
 
@@ -502,21 +675,24 @@ class Engine(Reads):
     def why(self, name: str) -> tuple[Event, ...]:
         """The last 64 events, or fewer, about a member (id or name) or an instance (id, address, `service/id`, service)."""
         self._refuse_fork()
+        return self._remembered(name)
+
+    def _remembered(self, name: str) -> tuple[Event, ...]:
+        """The same on the bus thread, when another peer asks."""
         names = {name, *(member.id for member in self.members(include_dead=True) if member.name == name)}
         return self._events.why(names)
+
+    def _on_recollected(self, effect: Recollected) -> None:
+        """On the bus thread: what another remembers arrived. A peer asks nobody."""
 
 
 # arguments ------------------------------------------------------------------------------------------------------------
 
 
-def _refuse_unbuilt(*, secret: object, snapshot: object, fork: str) -> None:
+def _refuse_unbuilt(*, secret: object, snapshot: object) -> None:
     for name, given in (("secret", secret), ("snapshot", snapshot)):
         if given is not None:
             raise ConfigError(f"{name}=...: this is not built yet; leave it out. Nothing was started.")
-    if fork == "restart":
-        raise ConfigError("fork='restart': this is not built yet; start a Peer in the child itself. Nothing was started.")
-    if fork != "raise":
-        raise ConfigError(f"fork={fork!r}: known is 'raise'. Nothing was started.")
 
 
 def _checked(what: str, given: object, pattern: re.Pattern[str], alphabet: str) -> str:
@@ -535,27 +711,6 @@ def _resolved(what: str, host: str) -> str:
         return resolve(host) if Endpoint(host, 0).is_name else host
     except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as a..b
         raise ConfigError(f"{what}: cannot resolve {host!r}: {error}. Pass an IP address. Nothing was started.") from error
-
-
-# the process ----------------------------------------------------------------------------------------------------------
-
-_running_peers: weakref.WeakSet[Engine] = weakref.WeakSet()
-_fork_hook_set = False
-
-
-def _remember_for_forks(peer: Engine) -> None:
-    """Peers must know when they wake up in a forked child; the hook is set with the first of them, not at import."""
-    global _fork_hook_set  # noqa: PLW0603
-    if not _fork_hook_set and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork)
-        _fork_hook_set = True
-    _running_peers.add(peer)
-
-
-def _after_fork() -> None:
-    for peer in list(_running_peers):
-        peer.abandon_in_child()
-    _running_peers.clear()
 
 
 def _log(name: str, events: list[Event]) -> None:

@@ -200,7 +200,7 @@ class Status:
     counters: Mapping[str, int] = field(hash=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only, ready for `json.dumps`."""
+        """Plain values only, ready for `json.dumps`. O(counters)."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return plain | {"state": str(self.state), "counters": dict(self.counters)}
 

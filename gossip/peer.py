@@ -1,21 +1,14 @@
-"""`Peer`: what a service embeds. It adds to `Engine` that its callers block until the bus has answered."""
+"""`Peer`: what a service embeds. It adds to `Blocking` that it is a member, and registers instances."""
 
 from __future__ import annotations
 
-import math
-import threading
-import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from .catalogue.events import Watch
-from .engine import CALL_TIMEOUT_S, WAIT_STEP_S, Engine, Wanted
-from .errors import PeerClosed
-from .model import Instance
-from .registration import Command, Registration
+from .blocking import Blocking
+from .registration import Registration
 
 
-class Peer(Engine):
+class Peer(Blocking):
     """One participant of a cluster, embedded in a service. Reads are answered in-process; any thread may call anything.
 
     Arguments are checked here and nothing runs before `start()` (or `with`). On one machine nothing needs to be
@@ -23,39 +16,22 @@ class Peer(Engine):
 
     `name`: for people, defaults to the host name. `id`: fixed identity, default `name-<random>`. `cluster`: peers of
     other clusters are ignored. `bind="host:port"` is the contact, the publisher takes port + 1 ("host:port,port" names
-    both). `advertise="host[:port[,port]]"` is what others dial. `seeds`: contacts of peers that may already run; `[]` =
-    alone, None = zero configuration on 127.0.0.1:7400 (alone, for a bind beyond loopback). `zone`: for `near=True`.
-    `insecure=True` allows addresses beyond loopback without a secret, and warns. `secret`, `snapshot` and
-    `fork="restart"` are not built yet. Raises `ConfigError`.
+    both). `advertise="host[:port[,port]]"` is what others dial. An IPv6 host stands in brackets. `seeds`: contacts of
+    peers that may already run, each `host:port`, `dns:name:port` (all addresses of the name) or `file:path` (a text file of
+    the other two, one a line, `#` comments). Names and files are looked at every second until they are known, and every
+    30 s while this peer knows nobody. `[]` = alone, None = zero configuration on 127.0.0.1:7400 (alone, for a bind beyond
+    loopback). `zone`: for `near=True`. `insecure=True` allows addresses beyond loopback without a secret, and warns.
+    `secret` and `snapshot` are not built yet.
+
+    `fork`: what a forked child finds. "raise": every call raises `PeerForked`. "restart": the first call into the peer there
+    begins anew, on any free port, as `name-<random>` (a given `id` gets such a suffix too), with the parent and those it
+    knew as further seeds. Lookups answer from the parent's last view until the child is in sync; what was registered or
+    watched before the fork stays the parent's and raises `PeerForked`. Beyond loopback others must be able to reach that
+    port. Where `advertise` names a port the child cannot have one: it says so in the log and raises `PeerForked`. Raises
+    `ConfigError`.
     """
 
-    # life -------------------------------------------------------------------------------------------------------------
-
-    def start(self) -> Peer:
-        """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
-
-        Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
-        by a thread of their own; those of `bind` and `advertise` here.
-        """
-        if not self._runs():
-            self._start(self._addresses())
-        return self
-
-    def close(self, leave: bool = True) -> None:
-        """Say goodbye, end the bus thread, release the ports. Idempotent; less than a second.
-
-        `leave=False` vanishes as a crash does. Reads go on answering from the last view.
-        """
-        if self._mark_closed():
-            self._end(leave)
-
-    def __enter__(self) -> Peer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # writes -----------------------------------------------------------------------------------------------------------
+    FORKS = ("raise", "restart")
 
     def register(
         self,
@@ -87,56 +63,4 @@ class Peer(Engine):
             ttl=ttl,
             check=check,
         )
-        self._must(command)
-        return Registration(self, instance)
-
-    def run(self, command: Command) -> tuple[bool, Any]:
-        """Run a command on the bus thread, for `Registration`: (whether the peer ran, its result)."""
-        mailbox = self._mailbox()
-        if mailbox is None:
-            return False, None
-        try:
-            return True, mailbox.call(self._bound(command), CALL_TIMEOUT_S)
-        except PeerClosed:
-            return False, None
-
-    def _must(self, command: Command) -> None:
-        ran, _ = self.run(command)
-        if not ran:
-            raise self._closed_error()
-
-    # events and waits -------------------------------------------------------------------------------------------------
-
-    def watch(self, service: str | None = None, *, initial: bool = False, since: int | None = None) -> Watch:
-        """Follow what happens from this call on: of one service, or of everything, members included.
-
-        `initial`: what is known now comes first, as ADDED. `since`: the events after that `seq` first, or one RESYNC if
-        the history does not reach back so far. Never holds the peer up. Raises `PeerClosed`.
-        """
-        watch, command = self._watching(service, initial=initial, since=since)
-        self._must(command)
-        return watch
-
-    def wait_for(self, service: str, n: int = 1, timeout: float | None = None) -> tuple[Instance, ...]:
-        """Wait until `n` instances of a service can be looked up; returns them. Blocks the caller, not the peer.
-
-        Raises `TimeoutError` saying what was missing, `PeerClosed`.
-        """
-        found: tuple[Instance, ...] = self._wait(self._instances_wanted(service, n, timeout), timeout)
-        return found
-
-    def wait_synced(self, timeout: float | None = None) -> None:
-        """Wait until this peer holds what the others hold (or found nobody to ask). Raises `TimeoutError`, `PeerClosed`."""
-        self._wait(self._sync_wanted(timeout), timeout)
-
-    def _wait(self, wanted: Wanted, timeout: float | None) -> Any:
-        woken = threading.Event()
-        self._waiters.append(woken)
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        try:
-            while (found := self._found(wanted, deadline)) is None:
-                woken.wait(min(max(deadline - time.monotonic(), 0.0), WAIT_STEP_S))
-                woken.clear()
-            return found
-        finally:
-            self._waiters.remove(woken)
+        return Registration(self, instance, self._must(command))

@@ -15,7 +15,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gossip"
 
 PUBLIC = "the public API"  # gossip/__init__.py
-ORDER = "errors config model core catalogue bus registration engine peer aio simulation gateway cli integrations".split()
+ORDER = (
+    "errors config model core catalogue bus registration environment engine blocking peer observer aio "
+    "simulation gateway cli integrations"
+).split()
 ALLOWED = {layer: set(ORDER[:place]) for place, layer in enumerate(ORDER)} | {
     PUBLIC: set(ORDER[: ORDER.index("simulation")]),
     "core": {"errors", "config", "model"},

@@ -345,6 +345,21 @@ async def test_update_drain_renew_and_deregister_are_visible_when_they_return(st
 
 
 @both
+async def test_a_handle_has_no_say_over_a_later_registration_of_its_key(stage: Stage) -> None:
+    peer = await stage.started()
+    former = await settled(peer.register("orders", port=80, id="one"))
+    await settled(former.deregister())
+    later = await settled(peer.register("orders", port=81, id="one"))
+    await settled(former.deregister())
+    assert peer.lookup("orders") == (later.instance,)
+    for change in (lambda: former.update(weight=2), former.drain, former.renew):
+        with pytest.raises(RegistrationError, match="registered no longer by this handle"):
+            await settled(change())
+    assert (await settled(later.update(weight=3))).weight == 3
+
+
+
+@both
 async def test_a_registration_is_a_context_manager_that_deregisters(stage: Stage) -> None:
     peer = await stage.started()
     async with inside(await settled(peer.register("orders", port=1))) as mine:
@@ -593,7 +608,7 @@ def test_the_twins_have_the_same_public_names() -> None:
         assert public(one) == public(other)
     assert public(AsyncWatch) <= public(Watch)
     for name in ("register", "watch", "wait_for", "wait_synced", "close", "start"):
-        given = [list(inspect.signature(getattr(kind, name)).parameters.values()) for kind in (Peer, AsyncPeer)]
+        given = [list(inspect.signature(getattr(kind, name)).parameters.values())[1:] for kind in (Peer, AsyncPeer)]
         assert given[0] == given[1], name
 
 
@@ -1053,3 +1068,16 @@ def test_what_needs_a_loop_says_so_without_one() -> None:
     peer = AsyncPeer(bind="127.0.0.1:0", seeds=[])
     with pytest.raises(RuntimeError, match="no running event loop"):
         peer.watch()
+
+
+@both
+async def test_a_peer_of_the_environment_starts_as_one_of_arguments(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await stage.started("first")
+    monkeypatch.setenv("GOSSIP_NAME", "second")
+    monkeypatch.setenv("GOSSIP_BIND", "127.0.0.1:0")
+    monkeypatch.setenv("GOSSIP_SEEDS", first.address)
+    second = stage.kind.from_env(cluster=stage.cluster)
+    stage.peers.append(second)
+    assert await settled(second.start()) is second
+    await until(lambda: len(first.members()) == len(second.members()) == 2, "the two to meet")
+    assert {member.name for member in first.members()} == {"first", "second"}

@@ -33,6 +33,8 @@ class Author:
         self._ttl: dict[InstanceKey, float] = {}
         self._expiry: dict[InstanceKey, float] = {}
         self._due: list[tuple[float, InstanceKey]] = []  # a heap; entries that no longer match `_expiry` are stale
+        self._numbers: dict[InstanceKey, int] = {}  # which registration holds the key: a handle of an earlier one is stale
+        self._registrations = 0
         self._bytes = 0  # what my instances weigh, for the bound
 
     @property
@@ -142,6 +144,8 @@ class Author:
         size = self._room_for(instance, None)
         self._change(put=(instance,))
         self._bytes = size
+        self._registrations += 1
+        self._numbers[instance.key] = self._registrations
         if ttl_s is not None:
             self._ttl[instance.key] = ttl_s
             self.renew(instance.key, now)
@@ -174,10 +178,15 @@ class Author:
         for key in gone:
             self._ttl.pop(key, None)
             self._expiry.pop(key, None)
+            self._numbers.pop(key, None)
             self._bytes -= record_bytes(self._me.instances[key])
         for start in range(0, len(gone), REMOVALS_PER_DELTA):
             self._change(removed=gone[start : start + REMOVALS_PER_DELTA], reason=reason)
         return bool(gone)
+
+    def number_of(self, key: InstanceKey) -> int | None:
+        """Which registration of mine holds this key now."""
+        return self._numbers.get(key)
 
     def renew(self, key: InstanceKey, now: float) -> bool:
         """Start the instance's time to live anew; sends nothing. False if it is no longer registered."""

@@ -289,6 +289,10 @@ class Node:
         """My record under a key."""
         return self.local.me.instances.get(key)
 
+    def registration_of(self, key: InstanceKey) -> int | None:
+        """The number of the registration that holds this key; None if nothing of mine does."""
+        return self._author.number_of(key)
+
     def report_failure(self, key: InstanceKey, now: float) -> list[Effect]:
         """A caller could not reach it: ping those who hold it."""
         for id in self.local.directory.holders(key):

@@ -1,0 +1,104 @@
+"""`Blocking`: an engine whose callers block until the bus has answered; what `Peer` and `Observer` have in common."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, TypeVar
+
+from .bus import native
+from .catalogue.events import Watch
+from .engine import CALL_TIMEOUT_S, WAIT_STEP_S, Engine, Wanted
+from .errors import PeerClosed
+from .model import Instance
+from .registration import Command
+
+B = TypeVar("B", bound="Blocking")
+
+
+class Blocking(Engine):
+    """Life, events and waits. Any thread may call anything."""
+
+    # life -------------------------------------------------------------------------------------------------------------
+
+    def start(self: B) -> B:
+        """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
+
+        Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
+        by a thread of their own; those of `bind` and `advertise` here.
+        """
+        if not self._runs():
+            self._start(self._addresses())
+        return self
+
+    def close(self, leave: bool = True) -> None:
+        """Say goodbye, end the bus thread, release the ports. Idempotent; less than a second.
+
+        `leave=False` vanishes as a crash does. Reads go on answering from the last view.
+        """
+        if self._mark_closed():
+            self._end(leave)
+
+    def __enter__(self: B) -> B:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # commands ---------------------------------------------------------------------------------------------------------
+
+    def run(self, command: Command) -> tuple[bool, Any]:
+        """Run a command on the bus thread, for `Registration`: (whether the peer ran, its result)."""
+        mailbox = self._mailbox()
+        if mailbox is None:
+            return False, None
+        try:
+            return True, mailbox.call(self._bound(command), CALL_TIMEOUT_S)
+        except PeerClosed:
+            return False, None
+
+    def _must(self, command: Command) -> Any:
+        ran, result = self.run(command)
+        if not ran:
+            raise self._closed_error()
+        return result
+
+    # events and waits -------------------------------------------------------------------------------------------------
+
+    def watch(self, service: str | None = None, *, initial: bool = False, since: int | None = None) -> Watch:
+        """Follow what happens from this call on: of one service, or of everything, members included.
+
+        `initial`: what is known now comes first, as ADDED. `since`: the events after that `seq` first, or one RESYNC if
+        the history does not reach back so far. Never holds the peer up. One round trip to the bus thread; O(events) for
+        those that come first. Raises `ConfigError`, `PeerClosed`.
+        """
+        watch, command = self._watching(service, initial=initial, since=since)
+        self._must(command)
+        return watch
+
+    def wait_for(self, service: str, n: int = 1, timeout: float | None = None) -> tuple[Instance, ...]:
+        """Wait until `n` instances of a service can be looked up; returns them. Blocks the caller, not the peer.
+
+        Raises `TimeoutError` saying what was missing, `PeerClosed`.
+        """
+        found: tuple[Instance, ...] = self._wait(self._instances_wanted(service, n, timeout), timeout)
+        return found
+
+    def wait_synced(self, timeout: float | None = None) -> None:
+        """Wait until this peer holds what the others hold (or found nobody to ask). Blocks the caller, not the peer.
+
+        Raises `TimeoutError`, `PeerClosed`.
+        """
+        self._wait(self._sync_wanted(timeout), timeout)
+
+    def _wait(self, wanted: Wanted, timeout: float | None) -> Any:
+        woken = native.latch()
+        self._waiters.append(woken)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            while (found := self._found(wanted, deadline)) is None:
+                woken.wait(min(max(deadline - time.monotonic(), 0.0), WAIT_STEP_S))
+                woken.clear()
+            return found
+        finally:
+            self._waiters.remove(woken)

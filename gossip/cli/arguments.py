@@ -1,0 +1,54 @@
+"""Command-line texts as checked values, and a peer's warnings as lines on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def label(text: str) -> tuple[str, str]:
+    """`KEY=VALUE`."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def seconds(text: str) -> float:
+    """A number of seconds."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if math.isnan(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return found
+
+
+def patience(text: str) -> float:
+    """A number of seconds to wait, from 0."""
+    found = seconds(text)
+    if found < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than 0 seconds")
+    return found
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+@contextmanager
+def warnings_on_stderr(command: str) -> Iterator[None]:
+    """What is warned of within the block, as lines of this command."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for warning in told:
+        print(f"gossip {command}: warning: {warning.message}", file=sys.stderr)

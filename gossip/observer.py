@@ -1,0 +1,141 @@
+"""`Observer`: a reader of a cluster that is no member of it. For command lines, dashboards and processes that only ask.
+
+It asks one peer for all that it holds, follows what that peer learns, and goes to another when it ends. Members do not
+count, watch or dial it, so it comes and goes without a trace.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+
+from .blocking import Blocking
+from .bus.sockets import Sockets
+from .config import Config
+from .core.codec import NAME_CHARS_MAX
+from .core.effects import Effect, Recollected
+from .core.observer import ObserverNode
+from .engine import Mind, Wanted
+from .errors import ConfigError, InsecureWarning
+from .model import Event
+from .registration import Command
+
+RECALL_TIMEOUT_S = 5.0
+FOREIGN = "peers of another cluster"  # as `ObserverNode.met` calls them
+
+
+class Observer(Blocking):
+    """Reads a cluster without joining it: all reads, waits and watches of a `Peer`, nothing to register.
+
+    `cluster`, `seeds`, `zone`, `config`, `insecure` as for `Peer`: `seeds` None is zero configuration on this machine.
+    `name` is for logs. `start()` waits for nobody; `wait_synced` until it holds a view. While nobody is followed
+    (`status().isolated`) it serves its last view. Its limits should be those of the peers, or above. Raises `ConfigError`.
+    """
+
+    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork")
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        cluster: str = "default",
+        seeds: Sequence[str] | None = None,
+        zone: str = "",
+        config: Config | None = None,
+        secret: str | bytes | Sequence[str | bytes] | None = None,
+        insecure: bool = False,
+    ) -> None:
+        super().__init__(name, cluster=cluster, seeds=seeds, zone=zone, config=config, secret=secret, insecure=insecure)
+        if seeds is not None and not seeds:
+            raise ConfigError("seeds=[]: an observer needs somebody to observe. Name a peer: seeds=['10.0.0.5:7400']")
+        self._asked = tuple(seeds or ())
+        self._recollections: dict[int, Recollected | None] = {}  # by call; None while it is awaited
+
+    def _check_reach(self, *, insecure: bool, bound: bool) -> None:
+        self._beyond = insecure
+        outside = [seed.host for seed in self._seeds if not seed.loopback]
+        if outside and not insecure:
+            raise ConfigError(
+                f"seeds {', '.join(outside)}: beyond this machine, whoever sits between could tell this observer anything. "
+                "Pass insecure=True if the network itself keeps strangers out; nothing was started."
+            )
+        if outside:
+            text = f"seeds {', '.join(outside)}: this observer believes whoever answers there"
+            warnings.warn(text, InsecureWarning, stacklevel=4)
+
+    def _make_node(
+        self, sockets: Sockets, addresses: Mapping[str, str], seeds: tuple[str, ...] | None, rng: random.Random
+    ) -> Mind:
+        return ObserverNode(
+            self._id,
+            name=self._name,
+            cluster=self._cluster,
+            zone=self._zone,
+            config=self._config,
+            chance=rng,
+            seeds=seeds,
+            zero_configuration=self._zero_configuration,
+        )
+
+    @property
+    def address(self) -> str:
+        """Always "": nobody dials an observer."""
+        self._refuse_fork()
+        return ""
+
+    @property
+    def source(self) -> str:
+        """The id of the peer that is followed; "" while there is none."""
+        self._refuse_fork()
+        node = self._node
+        return node.source.id if isinstance(node, ObserverNode) and node.source is not None else ""
+
+    def why(self, name: str, timeout: float | None = RECALL_TIMEOUT_S) -> tuple[Event, ...]:
+        """The last 64 events, or fewer, about a name, as the peer that is followed remembers them. Blocks the caller.
+
+        Names as for `Peer.why`. Raises `TimeoutError` if that peer does not answer, `PeerClosed`.
+        """
+        ran, call = self.run(self._recalling(name))
+        if not ran:
+            raise self._closed_error()
+        try:
+            found: Recollected = self._wait(self._recollection_wanted(call, timeout), timeout)
+        finally:
+            self._recollections.pop(call, None)
+        if not found.sender:
+            raise TimeoutError(f"nobody told what happened to {name!r}: no peer answered. Ask again")
+        return found.events
+
+    def _recalling(self, name: str) -> Command:
+        def command(node: ObserverNode, now: float) -> tuple[list[Effect], int]:
+            effects, call = node.recall(name[:NAME_CHARS_MAX], now)
+            self._recollections[call] = None
+            return effects, call
+
+        return command
+
+    def _recollection_wanted(self, call: int, timeout: float | None) -> Wanted:
+        missing = f"no answer from {self.source or 'anybody'} after {timeout} s. Ask again"
+        return Wanted(lambda: self._recollections.get(call), lambda: missing)
+
+    def _on_recollected(self, effect: Recollected) -> None:
+        if effect.call in self._recollections:
+            self._recollections[effect.call] = effect
+            self._wake_waiters()
+
+    def _sync_wanted(self, timeout: float | None) -> Wanted:
+        node = self._running()
+
+        def missing() -> str:
+            met = node.met if isinstance(node, ObserverNode) else {}
+            where = ", ".join(self._asked) or "the common ports of this machine (127.0.0.1:7400 …)"
+            strangers = "; only peers of other clusters did" if FOREIGN in met else ""
+            return (
+                f"no peer of cluster {self._cluster!r} that is in sync answered at {where}{strangers}, "
+                f"{time.monotonic() - self._started_at:.1f} s after the start. "
+                "Check that one runs, its cluster, and its contact: seeds=['host:port']"
+            )
+
+        return Wanted(lambda: True if node.synced else None, missing)
