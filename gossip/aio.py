@@ -20,15 +20,16 @@ from typing import Any, TypeVar
 
 from .bus.mailbox import Letter, Mailbox
 from .catalogue.events import Watch, nothing_came
-from .engine import CALL_TIMEOUT_S, Engine, Wanted
+from .engine import CALL_TIMEOUT_S, Wanted
 from .errors import PeerClosed
 from .model import Event, Instance
+from .participant import Participant
 from .registration import Command, Handle
 
 T = TypeVar("T")
 
 
-class AsyncPeer(Engine):
+class AsyncPeer(Participant):
     """The twin of `Peer` for asyncio: the same arguments, names and errors; what waits for bus or network is awaited.
 
     Reads (`lookup`, `pick`, `status` …) are plain calls from any thread; the rest is called in a running event loop,

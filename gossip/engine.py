@@ -3,7 +3,8 @@
     register ──▶ mailbox ──▶ bus thread: Node ──▶ effects ──▶ sockets
     lookup  ◀── catalogue ◀── on_batch ◀────────────┘
 
-It never waits for the bus: `Peer` does by blocking its caller, its twin in `aio` by `await`.
+It never waits for the bus: `Blocking` does by blocking its caller, `aio` by `await`. What makes one a member of the cluster
+is in `Participant`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,21 @@ import secrets
 import socket
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from .bus import forks, native
-from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, resolve
 from .bus.hush import logger
 from .bus.mailbox import Mailbox
 from .bus.resolver import Resolver
-from .bus.seeds import DnsSeed, FileSeed, HostSeed, parse_seeds
+from .bus.seeds import parse_seeds
 from .bus.sockets import Sockets
 from .bus.thread import BusThread, Machine
 from .catalogue.balance import Balance
 from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.events import EventLog, Watch
-from .catalogue.inherited import Asleep, LastView
 from .catalogue.reads import Reads
 from .config import Config
 from .core.dialer import SYNCED
@@ -40,9 +39,8 @@ from .core.effects import Changed, Effect, Happened, Recollected
 from .core.local import Local
 from .core.messages import InstanceKey
 from .core.node import Node
-from .core.selfhood import Identity
 from .environment import arguments_from, near_misses, sources_of
-from .errors import ConfigError, GossipError, InsecureWarning, PeerClosed, PeerForked
+from .errors import ConfigError, GossipError, PeerClosed, PeerForked
 from .model import (
     ID_PATTERN,
     SERVICE_PATTERN,
@@ -54,19 +52,12 @@ from .model import (
     MemberState,
     PeerState,
     Status,
-    checked_instance,
-    join_address,
 )
 from .registration import Command
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 CALL_TIMEOUT_S = 10.0  # a command that the bus thread did not run by then is an error
 WAIT_STEP_S = 60.0  # waits are cut so that an interrupted system call is noticed on every platform
-TTL_MAX_S = 366 * 86400.0
-SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
-SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether it is in sync
-SETTLE_S = 0.5  # what came in two conversations may be complete only a moment after the first of them has ended
-ID_STEM_MAX = 115  # characters of an id that a forked child keeps before its own suffix
 
 E = TypeVar("E", bound="Engine")
 
@@ -117,7 +108,7 @@ class Wanted:
 
 
 class Engine(Reads):
-    """What both twins are made of: arguments, node, bus thread, reads, and writes as commands that nobody has run yet.
+    """What peers and observers are made of: node, bus thread, reads, events, and commands that nobody has run yet.
 
     Nothing here waits for the bus but `_end`. For the arguments see `Peer`.
     """
@@ -128,32 +119,26 @@ class Engine(Reads):
         *,
         id: str | None = None,
         cluster: str = "default",
-        bind: str | None = None,
-        advertise: str | None = None,
         seeds: Sequence[str] | None = None,
         zone: str = "",
         config: Config | None = None,
         secret: str | bytes | Sequence[str | bytes] | None = None,
         insecure: bool = False,
-        snapshot: str | os.PathLike[str] | None = None,
-        fork: str = "raise",
     ) -> None:
-        _refuse_unbuilt(secret=secret, snapshot=snapshot)
-        self._restarts = self._checked_fork(fork) == "restart"
+        refuse_unbuilt(secret=secret)
         self._name = _checked("name", name if name is not None else _host_name(), NAME_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
-        chosen = id if id is not None else f"{self._name}-{secrets.token_hex(6)}"
-        self._stem = id if id is not None else self._name
+        self._id_drawn_in = os.getpid() if id is None else 0  # two processes must not share a drawn one
+        chosen = id if id is not None else self._drawn_id()
         self._id = _checked("id", chosen, ID_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ - : [ ] % / @")
         self._cluster = _checked("cluster", cluster, SERVICE_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ -")
         self._zone = _checked("zone", zone, ZONE_PATTERN, "0 to 64 of A-Z a-z 0-9 . _ : / -")
         if config is not None and not isinstance(config, Config):
             raise ConfigError(f"config={config!r} is no Config: pass Config(...), or Config.local(), .lan(), .wan()")
         self._config = config or Config()
-        self._bind = parse_bind(bind) if bind is not None else Endpoint(LOOPBACK, 0)
-        self._advertise = parse_advertise(advertise) if advertise is not None else None
         self._seeds = parse_seeds(seeds) if seeds is not None else ()
-        self._zero_configuration = seeds is None and self._bind.loopback
-        self._check_reach(insecure=insecure, bound=bind is not None)
+        self._zero_configuration = seeds is None
+        self._beyond = False  # whether seeds that are known only later may be on other machines
+        self._check_reach(insecure=insecure)
         self._catalogue = Catalogue()
         self._addresses_used: Mapping[str, str] = {}
         self._closed = False
@@ -161,8 +146,14 @@ class Engine(Reads):
         self._new_life()
         self._life = native.rlock()  # start and close from two threads: one of them must win; no read takes it
 
-    FORKS: ClassVar[tuple[str, ...]] = ("raise",)  # what this kind of peer can do in a forked child
+    def _drawn_id(self) -> str:
+        return f"{self._name}-{secrets.token_hex(6)}"
+
     _FOREIGN_ARGUMENTS: ClassVar[tuple[str, ...]] = ()  # those of `from_env` that another kind of peer has
+
+    def _check_reach(self, *, insecure: bool) -> None:
+        """Raises `ConfigError`, or warns, where the arguments lead beyond this machine."""
+        raise NotImplementedError
 
     def _new_life(self) -> None:
         """What belongs to one process; a forked child that begins anew has its own."""
@@ -175,16 +166,6 @@ class Engine(Reads):
         self._started_at = 0.0
         self._last_status: Status | None = None
         self._last_members: tuple[Member, ...] = ()
-
-    def _checked_fork(self, fork: str) -> str:
-        if fork not in self.FORKS:
-            raise ConfigError(
-                f"fork={fork!r}: {type(self).__name__} knows {' and '.join(map(repr, self.FORKS))}. "
-                "An event loop does not survive a fork: start an AsyncPeer in the child itself. Nothing was started."
-                if fork == "restart"
-                else f"fork={fork!r}: known are {', '.join(map(repr, self.FORKS))}. Nothing was started."
-            )
-        return fork
 
     @classmethod
     def from_env(cls: type[E], **overrides: Any) -> E:
@@ -206,32 +187,6 @@ class Engine(Reads):
                 raise
             raise ConfigError(f"{error} (From the environment: {', '.join(sources)}.)") from error
 
-    def _check_reach(self, *, insecure: bool, bound: bool) -> None:
-        self._beyond = insecure and bound  # whether seeds that are known only later may be on other machines
-        if self._bind.unspecified and self._advertise is None:
-            raise ConfigError(
-                f"bind: {self._bind.host} is every address of this machine, and no peer can dial that. "
-                "Say also under which address others reach it: advertise='10.0.0.5'. Nothing was started."
-            )
-        places = [("bind", self._bind), *([("advertise", self._advertise)] if self._advertise else [])]
-        open_to_all = [f"{what} {place.host}" for what, place in places if not place.loopback]
-        open_to_all += [f"seeds {seed.host}" for seed in self._seeds if not seed.loopback]
-        if not open_to_all:
-            return
-        if not insecure:
-            raise ConfigError(
-                f"{', '.join(open_to_all)}: beyond this machine, anybody who reaches these ports could read and change the "
-                "registry. Pass insecure=True if the network itself keeps strangers out; nothing was started."
-            )
-        if not bound:
-            raise ConfigError(
-                f"{', '.join(open_to_all)}: a peer that talks to other machines needs an address they can dial. "
-                "Say bind='0.0.0.0:7400', advertise='<address of this machine>'. Nothing was started."
-            )
-        warnings.warn(
-            f"{', '.join(open_to_all)}: this peer is open to anybody who reaches its ports", InsecureWarning, stacklevel=3
-        )
-
     # life -------------------------------------------------------------------------------------------------------------
 
     def _runs(self) -> bool:
@@ -241,14 +196,9 @@ class Engine(Reads):
             raise PeerClosed(f"peer {self._name!r} was closed and cannot start again. Make a new Peer")
         return self._bus is not None
 
-    def _has_names(self) -> bool:
-        """Whether `_addresses` has to ask a resolver, which may take its time."""
-        return any(place is not None and place.is_name for place in (self._bind, self._advertise))
-
     def _addresses(self) -> dict[str, str]:
-        """The hosts of `bind` and `advertise` as IP addresses. Blocks while names are resolved; raises `ConfigError`."""
-        places = [("bind", self._bind), *([("advertise", self._advertise)] if self._advertise else [])]
-        return {place.host: _resolved(what, place.host) for what, place in places}
+        """The hosts to be bound and advertised as IP addresses. Blocks while names are resolved; raises `ConfigError`."""
+        return {}
 
     def _start(self, addresses: Mapping[str, str]) -> None:
         with self._life:
@@ -260,6 +210,8 @@ class Engine(Reads):
         seeds = None if names else tuple(endpoint.address for seed in self._seeds for endpoint in seed.addresses())
         native.refuse_eventlet()
         self._addresses_used = addresses
+        if self._id_drawn_in not in (0, os.getpid()):  # made before a fork, started after it
+            self._id, self._id_drawn_in = self._drawn_id(), os.getpid()
         sockets = Sockets.open(self._config.links)
         bus: BusThread | None = None
         try:
@@ -296,44 +248,11 @@ class Engine(Reads):
     def _make_node(
         self, sockets: Sockets, addresses: Mapping[str, str], seeds: tuple[str, ...] | None, rng: random.Random
     ) -> Mind:
-        """Bind, and make the machine that the bus drives. Raises `ConfigError`."""
-        host, contact_port, publisher_port = self._bind_sockets(sockets, addresses)
-        boot_ms = time.time_ns() // 1_000_000
-        return Node(
-            Identity(
-                self._id, self._name, self._cluster, self._zone, host, contact_port, publisher_port, boot_ms, rng.getrandbits(64)
-            ),
-            config=self._config,
-            chance=rng,
-            seeds=seeds,
-            zero_configuration=self._zero_configuration,
-            check_reach=self._advertise is not None or not self._bind.loopback,
-        )
+        """Bind what is to be bound, and make the machine that the bus drives. Raises `ConfigError`."""
+        raise NotImplementedError
 
     def _seeds_found(self, seeds: tuple[str, ...]) -> None:
         self._post(lambda node, now: (node.set_seeds(seeds, now), None), bounded=False)
-
-    def _bind_sockets(self, sockets: Sockets, addresses: Mapping[str, str]) -> tuple[str, int, int]:
-        """Bind contact and publisher; returns the host and the two ports that others dial."""
-        host = addresses[self._bind.host]
-        contact_port = sockets.bind_contact(host, self._bind.port)
-        publisher_port = self._bind_publisher(sockets, host, contact_port)
-        told = self._advertise
-        if told is None:
-            return host, contact_port, publisher_port
-        return addresses[told.host], told.port or contact_port, told.publisher_port or publisher_port
-
-    def _bind_publisher(self, sockets: Sockets, host: str, contact_port: int) -> int:
-        if self._bind.publisher_port is not None:
-            return sockets.bind_publisher(host, self._bind.publisher_port)
-        if self._bind.port == 0:
-            return sockets.bind_publisher(host, 0)
-        try:
-            return sockets.bind_publisher(host, contact_port + 1)
-        except ConfigError:
-            if not self._bind.loopback:  # beyond loopback a firewall has to know the port
-                raise
-            return sockets.bind_publisher(host, 0)
 
     def _mark_closed(self) -> bool:
         """From here on writes and waits raise. False in a forked child, where there is nothing to end."""
@@ -379,87 +298,23 @@ class Engine(Reads):
         return bound, {endpoint for origin in origins for endpoint in (origin.contact, origin.publisher)}
 
     def abandon_in_child(self) -> None:
-        """In a forked child: thread and sockets are the parent's. Calls raise `PeerForked`, or the first begins anew."""
+        """In a forked child: thread and sockets are the parent's. Calls raise `PeerForked`."""
         self._forked = True
         self._life = native.rlock()
         self._events.abandon(PeerForked(self._not_mine("Watch again in the child")))
         if self._bus is not None:
             self._bus.abandon()
-        if not self._restarts or self._closed:
-            self._stay_down("Start a Peer of its own in the child, after the fork")
-        elif not isinstance(self._catalogue, Asleep):
-            self._catalogue = Asleep(LastView(self._catalogue), self._wake)
+        self._stay_down("Start one of its own in the child, after the fork")
+
+    def _refuse_fork(self) -> None:
+        """Raises `PeerForked` in a forked child."""
+        self._catalogue.views  # noqa: B018 - raises
 
     def _not_mine(self, advice: str) -> str:
         return f"peer {self._name!r} was started before this process was forked, and belongs to the parent. {advice}"
 
     def _stay_down(self, why: str) -> None:
         self._catalogue = ForkedCatalogue(self._not_mine(why))
-
-    def _wake(self, last: LastView) -> None:
-        """The first look in a forked child: begin anew on a thread of its own, for a reader never waits."""
-        self._catalogue = last
-        with suppress(RuntimeError):  # no thread to be had: the next call that is no mere look begins anew itself
-            native.start_raw(self._wake_up)
-
-    def _wake_up(self) -> None:
-        with suppress(PeerForked):  # told in the log
-            self._refuse_fork()
-
-    def _refuse_fork(self) -> None:
-        """In a forked child: raises `PeerForked`, or begins anew and waits for that, some milliseconds."""
-        if self._forked:
-            with self._life:
-                if self._forked:
-                    self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        if isinstance(self._catalogue, ForkedCatalogue):
-            self._catalogue.views  # noqa: B018 - raises PeerForked
-        last = self._catalogue.last if isinstance(self._catalogue, Asleep) else self._catalogue
-        told = self._advertise
-        try:
-            if told is not None and (told.port or told.publisher_port):
-                raise ConfigError(f"advertise names a port, {join_address(told.host, told.port)}, and that is the parent's")
-            seeds = self._inherited_seeds()
-            self._new_life()
-            self._catalogue = last
-            self._id = f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}"
-            self._seeds = tuple(dict.fromkeys((*self._seeds, *seeds)))
-            self._bind, fixed = Endpoint(self._bind.host, 0), self._bind.port
-            self._launch(self._addresses_used)
-        except Exception as error:  # whatever it is, the child must live
-            logger.error("! %s: cannot begin anew in this forked child: %s", self._name, error)
-            self._stay_down(f"It could not begin anew: {error}. Start a Peer of its own in the child")
-            raise PeerForked(self._not_mine(f"It could not begin anew: {error}")) from error
-        self._forked = False
-        with suppress(RuntimeError):  # no thread to be had: the inherited view is served on, and kept up
-            native.start_raw(self._settle_in)
-        if fixed and not self._bind.loopback:
-            logger.warning("! %s: port %d is the parent's; others must reach this child at %s", self._name, fixed, self.address)
-
-    def _inherited_seeds(self) -> tuple[HostSeed | DnsSeed | FileSeed, ...]:
-        """The parent, and some of those it knew: so the child finds the cluster without being told."""
-        if self._node is None:
-            return ()
-        local = self._node.local
-        others = [origin.contact for origin in local.table.alive() if origin.contact != local.me.contact]
-        some = random.SystemRandom().sample(others, min(len(others), SEEDS_INHERITED_MAX - 1))
-        return parse_seeds([contact for contact in (local.me.contact, *some) if not contact.endswith(":0")])
-
-    def _settle_in(self) -> None:
-        """On a thread of its own: when this process is in sync, its own view takes the place of the inherited one."""
-        with suppress(PeerClosed):  # nobody asks any more
-            while not self._running().synced:
-                native.pause(SETTLE_STEP_S)
-            native.pause(SETTLE_S)
-            self._post(self._outgrow, bounded=False)
-
-    def _outgrow(self, node: Mind, now: float) -> tuple[list[Effect], None]:
-        if isinstance(self._catalogue, LastView):
-            self._catalogue = self._catalogue.own
-        why = "the view inherited from the parent was replaced by our own; look everything up again"
-        return [Happened(EventKind.RESYNC, node.id, None, None, why)], None
 
     # identity ---------------------------------------------------------------------------------------------------------
 
@@ -489,50 +344,7 @@ class Engine(Reads):
             return PeerState.CLOSED
         return self._node.state if self._node is not None else PeerState.JOINING
 
-    # writes -----------------------------------------------------------------------------------------------------------
-
-    def _registering(
-        self,
-        service: str,
-        *,
-        port: int,
-        host: str | None,
-        id: str | None,
-        weight: int,
-        labels: Mapping[str, str] | None,
-        routes: Iterable[str],
-        ttl: float | None,
-        check: object,
-    ) -> tuple[Instance, Command, Command]:
-        """The instance, the command that registers it, and the one that takes just this back, had it come to pass."""
-        if check is not None:
-            raise ConfigError("register(check=...): health checks are not built yet; leave check out, and use ttl with renew()")
-        if ttl is not None and not (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and 0 < ttl <= TTL_MAX_S):
-            raise ConfigError(f"register(ttl={ttl!r}): a time to live is a number of seconds above 0; leave it out to stay")
-        node = self._running()
-        instance = checked_instance(
-            service,
-            host=host if host is not None else node.local.me.header.host,
-            port=port,
-            id=id,
-            weight=weight,
-            labels=labels,
-            routes=routes,
-            zone=self._zone,
-            origin=node.id,
-        )
-        registered: list[int | None] = []
-
-        def command(node: Node, now: float) -> tuple[list[Effect], int | None]:
-            effects = node.register(instance, None if ttl is None else float(ttl), now)
-            registered.append(node.registration_of(instance.key))
-            return effects, registered[-1]
-
-        def back(node: Node, now: float) -> tuple[list[Effect], None]:
-            mine = node.registration_of(instance.key) in registered if registered else False
-            return node.deregister([instance.key] if mine else [], now), None
-
-        return instance, command, back
+    # commands ---------------------------------------------------------------------------------------------------------
 
     def report_failure(self, instance: Instance) -> None:
         """A call to this instance failed: skip it in local picks for a back-off, and ping its peer now. Does not wait.
@@ -689,8 +501,9 @@ class Engine(Reads):
 # arguments ------------------------------------------------------------------------------------------------------------
 
 
-def _refuse_unbuilt(*, secret: object, snapshot: object) -> None:
-    for name, given in (("secret", secret), ("snapshot", snapshot)):
+def refuse_unbuilt(**arguments: object) -> None:
+    """Raise `ConfigError` for arguments that are promised, but not built yet."""
+    for name, given in arguments.items():
         if given is not None:
             raise ConfigError(f"{name}=...: this is not built yet; leave it out. Nothing was started.")
 
@@ -704,13 +517,6 @@ def _checked(what: str, given: object, pattern: re.Pattern[str], alphabet: str) 
 def _host_name() -> str:
     """The host name, in the alphabet of names."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "peer"
-
-
-def _resolved(what: str, host: str) -> str:
-    try:
-        return resolve(host) if Endpoint(host, 0).is_name else host
-    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as a..b
-        raise ConfigError(f"{what}: cannot resolve {host!r}: {error}. Pass an IP address. Nothing was started.") from error
 
 
 def _log(name: str, events: list[Event]) -> None:

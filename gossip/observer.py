@@ -53,7 +53,7 @@ class Observer(Blocking):
         self._asked = tuple(seeds or ())
         self._recollections: dict[int, Recollected | None] = {}  # by call; None while it is awaited
 
-    def _check_reach(self, *, insecure: bool, bound: bool) -> None:
+    def _check_reach(self, *, insecure: bool) -> None:
         self._beyond = insecure
         outside = [seed.host for seed in self._seeds if not seed.loopback]
         if outside and not insecure:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .blocking import Blocking
+from .participant import Participant
 from .registration import Registration
 
 
-class Peer(Blocking):
+class Peer(Blocking, Participant):
     """One participant of a cluster, embedded in a service. Reads are answered in-process; any thread may call anything.
 
     Arguments are checked here and nothing runs before `start()` (or `with`). On one machine nothing needs to be
@@ -31,7 +32,7 @@ class Peer(Blocking):
     `ConfigError`.
     """
 
-    FORKS = ("raise", "restart")
+    _FORKS = ("raise", "restart")
 
     def register(
         self,

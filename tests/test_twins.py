@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-import gossip.engine
+import gossip.participant
 from gossip import (
     AsyncPeer,
     AsyncRegistration,
@@ -274,7 +274,7 @@ async def test_a_bind_that_no_resolver_knows_is_told_at_start(stage: Stage, monk
     def unknown(host: str) -> str:
         raise OSError("no such name")
 
-    monkeypatch.setattr(gossip.engine, "resolve", unknown)
+    monkeypatch.setattr(gossip.participant, "resolve", unknown)
     with pytest.warns(InsecureWarning) as told:
         peer = stage.peer(bind="gossip.invalid:0", insecure=True)
     assert "self.kind(" in linecache.getline(told[0].filename, told[0].lineno)  # the line that made the peer
@@ -292,7 +292,7 @@ async def test_a_bind_that_is_no_possible_name_is_told_at_start(stage: Stage) ->
 
 @both
 async def test_a_bind_that_is_a_name_is_resolved(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gossip.engine, "resolve", {"here.invalid": "127.0.0.1", "there.invalid": "127.0.0.2"}.__getitem__)
+    monkeypatch.setattr(gossip.participant, "resolve", {"here.invalid": "127.0.0.1", "there.invalid": "127.0.0.2"}.__getitem__)
     with pytest.warns(InsecureWarning):
         peer = stage.peer(bind="here.invalid:0", advertise="there.invalid", insecure=True)
     await settled(peer.start())
@@ -739,7 +739,7 @@ async def test_a_cancelled_start_has_started_nothing(stage: Stage, monkeypatch: 
         answer.wait(PATIENCE_S)
         return "127.0.0.1"
 
-    monkeypatch.setattr(gossip.engine, "resolve", slow)
+    monkeypatch.setattr(gossip.participant, "resolve", slow)
     with pytest.warns(InsecureWarning):
         peer = stage.peer(bind="slow.invalid:0", insecure=True)
     ticker = Ticker()
@@ -767,7 +767,7 @@ async def test_a_peer_closed_while_it_starts_does_not_start(stage: Stage, monkey
         answer.wait(PATIENCE_S)
         return "127.0.0.1"
 
-    monkeypatch.setattr(gossip.engine, "resolve", slow)
+    monkeypatch.setattr(gossip.participant, "resolve", slow)
     with pytest.warns(InsecureWarning):
         peer = stage.peer(bind="slow.invalid:0", insecure=True)
     task = asyncio.ensure_future(peer.start())

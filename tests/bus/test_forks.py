@@ -507,3 +507,28 @@ def test_workers_of_a_preloaded_gunicorn_are_members(tmp_path: Path, unused_port
             finally:
                 server.terminate()
                 server.communicate(timeout=30)
+
+
+MADE_BEFORE = """
+import os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from gossip import Peer
+peer = Peer("made", cluster=sys.argv[1], bind="127.0.0.1:0", seeds=[], id=sys.argv[2] or None)
+before = peer.id
+reader, writer = os.pipe()
+if not os.fork():
+    os.write(writer, peer.start().id.encode())
+    os._exit(0)
+child = os.read(reader, 200).decode()
+os.wait()
+with peer:
+    print(before, peer.id, child)
+"""
+
+
+def test_a_peer_made_before_a_fork_and_started_after_it_has_an_id_of_its_own_in_each_process() -> None:
+    run = [sys.executable, "-c", MADE_BEFORE, "made-before"]
+    before, parent, child = subprocess.run([*run, ""], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert before == parent != child
+    assert child.startswith("made-")
+    assert subprocess.run([*run, "fixed"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() == ["fixed"] * 3

@@ -1,0 +1,281 @@
+"""`Participant`: an engine that is a member of the cluster: bound, known to all, the writer of its own log.
+
+What both twins add to `Engine`: the arguments that say where it is reached, its node, registrations as commands, and what
+becomes of it in a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import ClassVar
+
+from .bus import native
+from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, resolve
+from .bus.hush import logger
+from .bus.seeds import DnsSeed, FileSeed, HostSeed, parse_seeds
+from .bus.sockets import Sockets
+from .catalogue.catalogue import ForkedCatalogue
+from .catalogue.inherited import Asleep, LastView
+from .config import Config
+from .core.effects import Effect, Happened
+from .core.node import Node
+from .core.selfhood import Identity
+from .engine import Engine, Mind, refuse_unbuilt
+from .errors import ConfigError, InsecureWarning, PeerClosed, PeerForked
+from .model import EventKind, Instance, checked_instance, join_address
+from .registration import Command
+
+TTL_MAX_S = 366 * 86400.0
+SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
+SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether it is in sync
+ID_STEM_MAX = 115  # characters of an id that a forked child keeps before its own suffix
+
+
+class Participant(Engine):
+    """What both twins are made of. For the arguments see `Peer`."""
+
+    _FORKS: ClassVar[tuple[str, ...]] = ("raise",)  # what this kind of peer can do in a forked child
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        id: str | None = None,
+        cluster: str = "default",
+        bind: str | None = None,
+        advertise: str | None = None,
+        seeds: Sequence[str] | None = None,
+        zone: str = "",
+        config: Config | None = None,
+        secret: str | bytes | Sequence[str | bytes] | None = None,
+        insecure: bool = False,
+        snapshot: str | os.PathLike[str] | None = None,
+        fork: str = "raise",
+    ) -> None:
+        refuse_unbuilt(snapshot=snapshot)
+        self._restarts = self._checked_fork(fork) == "restart"
+        self._bind_given = bind is not None
+        self._bind = parse_bind(bind) if bind is not None else Endpoint(LOOPBACK, 0)
+        self._advertise = parse_advertise(advertise) if advertise is not None else None
+        super().__init__(
+            name, id=id, cluster=cluster, seeds=seeds, zone=zone, config=config, secret=secret, insecure=insecure
+        )
+        self._zero_configuration = seeds is None and self._bind.loopback
+        self._stem = id if id is not None else self._name
+
+    def _checked_fork(self, fork: str) -> str:
+        if fork not in self._FORKS:
+            raise ConfigError(
+                f"fork={fork!r}: {type(self).__name__} knows {' and '.join(map(repr, self._FORKS))}. "
+                "An event loop does not survive a fork: start an AsyncPeer in the child itself. Nothing was started."
+                if fork == "restart"
+                else f"fork={fork!r}: known are {', '.join(map(repr, self._FORKS))}. Nothing was started."
+            )
+        return fork
+
+    def _check_reach(self, *, insecure: bool) -> None:
+        self._beyond = insecure and self._bind_given
+        if self._bind.unspecified and self._advertise is None:
+            raise ConfigError(
+                f"bind: {self._bind.host} is every address of this machine, and no peer can dial that. "
+                "Say also under which address others reach it: advertise='10.0.0.5'. Nothing was started."
+            )
+        places = [("bind", self._bind), *([("advertise", self._advertise)] if self._advertise else [])]
+        open_to_all = [f"{what} {place.host}" for what, place in places if not place.loopback]
+        open_to_all += [f"seeds {seed.host}" for seed in self._seeds if not seed.loopback]
+        if not open_to_all:
+            return
+        if not insecure:
+            raise ConfigError(
+                f"{', '.join(open_to_all)}: beyond this machine, anybody who reaches these ports could read and change the "
+                "registry. Pass insecure=True if the network itself keeps strangers out; nothing was started."
+            )
+        if not self._bind_given:
+            raise ConfigError(
+                f"{', '.join(open_to_all)}: a peer that talks to other machines needs an address they can dial. "
+                "Say bind='0.0.0.0:7400', advertise='<address of this machine>'. Nothing was started."
+            )
+        warnings.warn(
+            f"{', '.join(open_to_all)}: this peer is open to anybody who reaches its ports", InsecureWarning, stacklevel=4
+        )
+
+    # where it is reached ----------------------------------------------------------------------------------------------
+
+    def _has_names(self) -> bool:
+        """Whether `_addresses` has to ask a resolver, which may take its time."""
+        return any(place is not None and place.is_name for place in (self._bind, self._advertise))
+
+    def _addresses(self) -> dict[str, str]:
+        """The hosts of `bind` and `advertise` as IP addresses. Blocks while names are resolved; raises `ConfigError`."""
+        places = [("bind", self._bind), *([("advertise", self._advertise)] if self._advertise else [])]
+        return {place.host: _resolved(what, place.host) for what, place in places}
+
+    def _make_node(
+        self, sockets: Sockets, addresses: Mapping[str, str], seeds: tuple[str, ...] | None, rng: random.Random
+    ) -> Mind:
+        host, contact_port, publisher_port = self._bind_sockets(sockets, addresses)
+        boot_ms = time.time_ns() // 1_000_000
+        return Node(
+            Identity(
+                self._id, self._name, self._cluster, self._zone, host, contact_port, publisher_port, boot_ms, rng.getrandbits(64)
+            ),
+            config=self._config,
+            chance=rng,
+            seeds=seeds,
+            zero_configuration=self._zero_configuration,
+            check_reach=self._advertise is not None or not self._bind.loopback,
+        )
+
+    def _bind_sockets(self, sockets: Sockets, addresses: Mapping[str, str]) -> tuple[str, int, int]:
+        """Bind contact and publisher; returns the host and the two ports that others dial."""
+        host = addresses[self._bind.host]
+        contact_port = sockets.bind_contact(host, self._bind.port)
+        publisher_port = self._bind_publisher(sockets, host, contact_port)
+        told = self._advertise
+        if told is None:
+            return host, contact_port, publisher_port
+        return addresses[told.host], told.port or contact_port, told.publisher_port or publisher_port
+
+    def _bind_publisher(self, sockets: Sockets, host: str, contact_port: int) -> int:
+        if self._bind.publisher_port is not None:
+            return sockets.bind_publisher(host, self._bind.publisher_port)
+        if self._bind.port == 0:
+            return sockets.bind_publisher(host, 0)
+        try:
+            return sockets.bind_publisher(host, contact_port + 1)
+        except ConfigError:
+            if not self._bind.loopback:  # beyond loopback a firewall has to know the port
+                raise
+            return sockets.bind_publisher(host, 0)
+
+    # writes -----------------------------------------------------------------------------------------------------------
+
+    def _registering(
+        self,
+        service: str,
+        *,
+        port: int,
+        host: str | None,
+        id: str | None,
+        weight: int,
+        labels: Mapping[str, str] | None,
+        routes: Iterable[str],
+        ttl: float | None,
+        check: object,
+    ) -> tuple[Instance, Command, Command]:
+        """The instance, the command that registers it, and the one that takes just this back, had it come to pass."""
+        if check is not None:
+            raise ConfigError("register(check=...): health checks are not built yet; leave check out, and use ttl with renew()")
+        if ttl is not None and not (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and 0 < ttl <= TTL_MAX_S):
+            raise ConfigError(f"register(ttl={ttl!r}): a time to live is a number of seconds above 0; leave it out to stay")
+        node = self._running()
+        instance = checked_instance(
+            service,
+            host=host if host is not None else node.local.me.header.host,
+            port=port,
+            id=id,
+            weight=weight,
+            labels=labels,
+            routes=routes,
+            zone=self._zone,
+            origin=node.id,
+        )
+        registered: list[int | None] = []
+
+        def command(node: Node, now: float) -> tuple[list[Effect], int | None]:
+            effects = node.register(instance, None if ttl is None else float(ttl), now)
+            registered.append(node.registration_of(instance.key))
+            return effects, registered[-1]
+
+        def back(node: Node, now: float) -> tuple[list[Effect], None]:
+            mine = node.registration_of(instance.key) in registered if registered else False
+            return node.deregister([instance.key] if mine else [], now), None
+
+        return instance, command, back
+
+    # a forked child ---------------------------------------------------------------------------------------------------
+
+    def abandon_in_child(self) -> None:
+        """As in `Engine`; or, with `fork="restart"`, the first call here begins anew."""
+        inherited = self._catalogue
+        super().abandon_in_child()
+        if not self._restarts or self._closed or isinstance(inherited, ForkedCatalogue):
+            return
+        self._catalogue = inherited if isinstance(inherited, Asleep) else Asleep(LastView(inherited), self._wake)
+
+    def _wake(self, last: LastView) -> None:
+        """The first look in a forked child: begin anew on a thread of its own, for a reader never waits."""
+        self._catalogue = last
+        with suppress(RuntimeError):  # no thread to be had: the next call that is no mere look begins anew itself
+            native.start_raw(self._wake_up)
+
+    def _wake_up(self) -> None:
+        with suppress(PeerForked):  # told in the log
+            self._refuse_fork()
+
+    def _refuse_fork(self) -> None:
+        """In a forked child: raises `PeerForked`, or begins anew and waits for that, some milliseconds."""
+        if self._forked:
+            with self._life:
+                if self._forked:
+                    self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        if isinstance(self._catalogue, ForkedCatalogue):
+            self._catalogue.views  # noqa: B018 - raises PeerForked
+        last = self._catalogue.last if isinstance(self._catalogue, Asleep) else self._catalogue
+        told = self._advertise
+        try:
+            if told is not None and (told.port or told.publisher_port):
+                raise ConfigError(f"advertise names a port, {join_address(told.host, told.port)}, and that is the parent's")
+            seeds = self._inherited_seeds()
+            self._new_life()
+            self._catalogue = last
+            self._id = f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}"
+            self._seeds = tuple(dict.fromkeys((*self._seeds, *seeds)))
+            self._bind, fixed = Endpoint(self._bind.host, 0), self._bind.port
+            self._launch(self._addresses_used)
+        except Exception as error:  # whatever it is, the child must live
+            logger.error("! %s: cannot begin anew in this forked child: %s", self._name, error)
+            self._stay_down(f"It could not begin anew: {error}. Start a Peer of its own in the child")
+            raise PeerForked(self._not_mine(f"It could not begin anew: {error}")) from error
+        self._forked = False
+        with suppress(RuntimeError):  # no thread to be had: the inherited view is served on, and kept up
+            native.start_raw(self._settle_in)
+        if fixed and not self._bind.loopback:
+            logger.warning("! %s: port %d is the parent's; others must reach this child at %s", self._name, fixed, self.address)
+
+    def _inherited_seeds(self) -> tuple[HostSeed | DnsSeed | FileSeed, ...]:
+        """The parent, and some of those it knew: so the child finds the cluster without being told."""
+        if self._node is None:
+            return ()
+        local = self._node.local
+        others = [origin.contact for origin in local.table.alive() if origin.contact != local.me.contact]
+        some = random.SystemRandom().sample(others, min(len(others), SEEDS_INHERITED_MAX - 1))
+        return parse_seeds([contact for contact in (local.me.contact, *some) if not contact.endswith(":0")])
+
+    def _settle_in(self) -> None:
+        """On a thread of its own: when this process is in sync, its own view takes the place of the inherited one."""
+        with suppress(PeerClosed):  # nobody asks any more
+            while not self._running().synced:
+                native.pause(SETTLE_STEP_S)
+            self._post(self._outgrow, bounded=False)
+
+    def _outgrow(self, node: Mind, now: float) -> tuple[list[Effect], None]:
+        if isinstance(self._catalogue, LastView):
+            self._catalogue = self._catalogue.own
+        why = "the view inherited from the parent was replaced by our own; look everything up again"
+        return [Happened(EventKind.RESYNC, node.id, None, None, why)], None
+
+
+def _resolved(what: str, host: str) -> str:
+    try:
+        return resolve(host) if Endpoint(host, 0).is_name else host
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as a..b
+        raise ConfigError(f"{what}: cannot resolve {host!r}: {error}. Pass an IP address. Nothing was started.") from error
