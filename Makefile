@@ -12,17 +12,20 @@ unexport PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench bench-visibility clean
+.PHONY: help demo test test-all lint bench bench-visibility clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo '  ARGS="..." is handed on to demo, test and bench-visibility; PYTHON=... chooses the interpreter of a new $(VENV).'
+	@echo '  ARGS="..." is handed on to demo, test, test-all and bench-visibility; PYTHON=... chooses the interpreter of a new $(VENV).'
 
 demo: $(VENV)/installed ## a cluster on this machine, shown at work
 	@$(PY) nodes/demo.py $(ARGS)
 
 test: $(VENV)/installed-dev ## all tests
 	@$(PY) -m pytest $(ARGS)
+
+test-all: $(VENV)/installed-dev ## the tests that start no processes, on every CPython 3.10 to 3.14 there is here
+	@$(PY) -m nox --session tests $(if $(ARGS),-- $(ARGS))
 
 lint: $(VENV)/installed-dev ## ruff and mypy
 	@$(PY) -m ruff check .
@@ -37,7 +40,7 @@ bench-visibility: $(VENV)/installed ## only: how soon a change is seen by all ot
 	@$(PY) -m benchmarks.visibility $(ARGS)
 
 clean: ## remove .venv, caches and builds
-	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -58,5 +61,5 @@ $(VENV)/installed: $(PY) pyproject.toml
 
 $(VENV)/installed-dev: $(PY) pyproject.toml
 	@echo "installing gossip-registry and its development tools into $(VENV) ..."
-	@$(PY) -m pip install --quiet --editable '.[dev]'
+	@$(PY) -m pip install --quiet --editable '.[dev,hosts]'
 	@touch $(VENV)/installed $@
