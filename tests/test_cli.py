@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,15 @@ from gossip.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 DEADLINE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No `GOSSIP_*` but those of the test."""
+    for variable in [name for name in os.environ if name.startswith("GOSSIP_")]:
+        monkeypatch.delenv(variable)
+    return monkeypatch
+
 
 Gossip = Callable[..., "subprocess.Popen[str]"]
 
@@ -57,16 +67,23 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, output, errors
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
-def test_help_has_two_examples_and_fits_the_terminal(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The names of all commands, as the error of a wrong one tells them."""
+    assert main(["fly"]) == 2
+    return re.findall(r"[a-z-]+", capsys.readouterr().err.partition("choose from")[2])
+
+
+def test_help_has_two_examples_and_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(arguments) == 0
-    shown, _ = capsys.readouterr()
-    examples = shown.partition("examples:")[2].strip().splitlines()
-    assert len([line for line in examples if line.strip().startswith("gossip run")]) == 2
-    assert [line for line in shown.splitlines() if len(line) > 80] == []
+    names = commands(capsys)
+    assert set(names) >= set("run members services lookup pick route locate watch why demo".split())
+    for name in ("", *names):
+        assert main([*name.split(), "--help"]) == 0
+        shown, _ = capsys.readouterr()
+        examples = shown.partition("examples:")[2].strip().splitlines()
+        told = [line for line in examples if f"gossip {name}".strip() in line]
+        assert len(told) == 2, f"{name}: {examples}"
+        assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +119,9 @@ def test_a_wrong_command_line_is_told_on_stderr_and_ends_with_2(
         (["--name", "two words"], "name='two words'"),
         (["--bind", "0.0.0.0:7400"], "no peer can dial that"),
         (["--seed", "10.0.0.5:7400"], "beyond this machine"),
+        (["--seed", "dns:gossip.internal:7400"], "seeds gossip.internal: beyond this machine"),
+        (["--seed", "dns:localhost"], "Say 'dns:localhost:7400'"),
+        (["--seed", "::1:7400"], "in brackets"),
         (["orders", "--port", "99999"], "port 99999 is not an int from 1 to 65535"),
         (["orders", "--port", "80", "--weight", "0"], "weight 0"),
         (["orders", "--port", "80", "--route", "orders"], "the route 'orders' is not a path"),
@@ -200,3 +220,59 @@ def test_it_ends_when_nobody_reads_any_more(run: Gossip) -> None:
     assert process.stderr is not None
     assert (process.wait(DEADLINE_S), process.stderr.read()) == (1, "")
     process.stderr.close()
+
+
+def test_a_file_of_seeds_written_later_is_found(run: Gossip, tmp_path: Path) -> None:
+    common = ["--cluster", f"test-cli-{os.getpid()}-file", "-o", "json"]
+    second = run("run", *common, "--name", "second", "--seed", f"file:{tmp_path}/seeds")
+    lines_until(second, lambda told: told["kind"] == "started")
+    first = run("run", *common, "--name", "first", "--alone")
+    (started,) = lines_until(first, lambda told: told["kind"] == "started")
+    (tmp_path / "seeds").write_text(f"{started['address']}\n")
+    told = lines_until(second, lambda told: told["kind"] == "MEMBER_JOINED" and told["after"]["name"] == "first")
+    assert told[-1]["after"]["id"] == started["id"]
+
+
+def test_what_no_option_says_the_environment_may(run: Gossip, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("GOSSIP_NAME", "of-the-environment")
+    environment.setenv("GOSSIP_BIND", "127.0.0.2:0")
+    environment.setenv("GOSSIP_SEEDS", "none")
+    environment.setenv("GOSSIP_ZONE", "a")
+    process = run("run", "orders", "--port", "80", "--name", "of-the-option", "-o", "json")
+    (started,) = lines_until(process, lambda told: told["kind"] == "started")
+    assert started["id"].startswith("of-the-option-")
+    assert started["address"].startswith("127.0.0.2:")
+    assert started["instance"]["zone"] == "a"
+    process.terminate()
+    assert ended(process)[::2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "outcome"), [([], "beyond this machine"), (["--insecure"], "warning"), (["--no-insecure"], "beyond this machine")]
+)
+def test_an_option_wins_over_the_environment(
+    option: list[str], outcome: str, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("GOSSIP_INSECURE", "1" if option == ["--no-insecure"] else "0")
+    assert main(["run", "--bind", "192.0.2.1:7400", "--alone", *option]) == 1  # no machine has that address
+    assert outcome in capsys.readouterr().err
+
+
+def test_an_error_of_the_environment_names_the_variable(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("GOSSIP_BIND", "somewhere")
+    assert main(["run", "--alone"]) == 1
+    assert capsys.readouterr().err.startswith("gossip run: error: bind: cannot use 'somewhere'")
+    environment.setenv("GOSSIP_INSECURE", "maybe")
+    assert main(["run", "--alone"]) == 1
+    assert capsys.readouterr().err.startswith("gossip run: error: GOSSIP_INSECURE='maybe' is none of")
+
+
+def test_a_variable_that_misses_one_of_ours_is_a_warning(run: Gossip, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("GOSSIP_SEED", "127.0.0.1:7400")
+    process = run("run", "--alone")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert "gossip run: warning: the environment variable GOSSIP_SEED is ignored" in ended(process)[2]

@@ -364,7 +364,7 @@ def test_when_the_source_is_killed_it_goes_on_with_another_and_misses_nothing(st
         observer.wait_for("many", 30 * (round + 1), PATIENCE_S)
         until(lambda source=source: source.id not in [member.id for member in observer.members()], "the death")
         assert followed(observer, workers) is not source
-        assert source.name not in ids(observer.lookup("orders"))
+        until(lambda source=source: source.name not in ids(observer.lookup("orders")), "that its instance is gone")
         died = events_until(members, lambda event: event.kind is EventKind.MEMBER_DEAD)[-1]
         assert (died.before is not None and died.before.id, bool(died.reason)) == (source.id, True)
     wanted = [f"{round}-{number}" for round in range(2) for number in range(30)]

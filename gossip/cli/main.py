@@ -1,6 +1,7 @@
 """The command `gossip`: arguments in, exit code out. Each subcommand has a module of its own.
 
-Exit codes: 0 done; 1 refused or failed, with one line on stderr that says why; 2 the command line itself is wrong.
+Exit codes: 0 done; 1 refused or failed, with one line on stderr that says why; 2 the command line itself is wrong; 3 nothing
+was found.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .. import GossipError, __version__
-from . import run
+from . import ask, demo, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(asctime)s %(levelname)s %(message)s")
     try:
         return command(options)
-    except GossipError as error:
+    except (GossipError, TimeoutError) as error:
         print(f"gossip {options.name_of_command}: error: {error}", file=sys.stderr)
         return 1
 
@@ -36,15 +37,19 @@ def _run(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gossip",
-        description="A service registry without a server: every service embeds a peer.\nThis is a peer on the command line.",
+        description="A service registry without a server: every service embeds a peer.\n"
+        "`run` is a peer on the command line; most others only ask the peers that run.",
         epilog="examples:\n"
         "  gossip run orders --port 8080 --route /orders   register a service, watch all\n"
-        "  gossip run --help                               the options of a command",
+        "  gossip lookup orders                            who serves it now\n"
+        "exit codes: 0 done, 1 failed, 2 wrong command line, 3 nothing found",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gossip {__version__}")
     commands = parser.add_subparsers(title="commands", dest="name_of_command", metavar="COMMAND", required=True)
     run.add_to(commands)
+    ask.add_to(commands)
+    demo.add_to(commands)
     return parser
 
 
