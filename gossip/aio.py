@@ -33,7 +33,8 @@ class AsyncPeer(Participant):
     """The twin of `Peer` for asyncio: the same arguments, names and errors; what waits for bus or network is awaited.
 
     Reads (`lookup`, `pick`, `status` …) are plain calls from any thread; the rest is called in a running event loop,
-    whichever. A cancelled call is withdrawn if the bus has not begun it; each method says what becomes of it otherwise.
+    whichever. Costs are those of `Peer`; a call that waits costs the loop two callbacks. A cancelled call is withdrawn if
+    the bus has not begun it; each method says what becomes of it otherwise. `fork="restart"` is a `ConfigError`.
     The peer outlives a loop that ends before `await close()`, until the process does.
     """
 

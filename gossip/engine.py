@@ -175,7 +175,7 @@ class Engine(Reads):
         `GOSSIP_SEEDS`: apart by commas or blanks; `none` is []. `GOSSIP_INSECURE`: 1 true yes on, or 0 false no off.
         `GOSSIP_CONFIG`: the preset `local`, `lan` or `wan`. Empty is unset. Others are ignored, since Kubernetes sets
         GOSSIP_PORT=tcp://… by itself for a service called gossip; but one that misses one of these by a letter is warned
-        of, as a peer with GOSSIP_SEED would be content to be alone. Raises `ConfigError` naming the variable.
+        of, as a peer with GOSSIP_SEED would be content to be alone. Starts nothing. Raises `ConfigError` naming the variable.
         """
         for miss, meant in near_misses(os.environ).items():
             warnings.warn(f"the environment variable {miss} is ignored: is {meant} meant?", stacklevel=2)
@@ -349,7 +349,8 @@ class Engine(Reads):
     def report_failure(self, instance: Instance) -> None:
         """A call to this instance failed: skip it in local picks for a back-off, and ping its peer now. Does not wait.
 
-        The back-off doubles with each report (`config.balancing`); `lookup` and `locate` are not touched.
+        The back-off doubles with each report (`config.balancing`); `lookup` and `locate` are not touched. O(1). Raises
+        `ConfigError` for what is no Instance.
         """
         self._note_failure(instance, time.monotonic())
         with suppress(GossipError):  # too busy to ping: the local back-off holds all the same
@@ -444,7 +445,10 @@ class Engine(Reads):
     # what is so -------------------------------------------------------------------------------------------------------
 
     def members(self, include_dead: bool = False) -> tuple[Member, ...]:
-        """The peers of the cluster, myself included, by id: alive and suspected ones; on wish also dead and left ones."""
+        """The peers of the cluster, myself included, by id: alive and suspected ones; on wish also dead and left ones.
+
+        Never blocks; O(members × log members). After `close` as it was then.
+        """
         self._refuse_fork()
         node = self._node
         if node is None or (self._closed and not include_dead):
@@ -454,7 +458,7 @@ class Engine(Reads):
         return tuple(sorted(kept, key=lambda member: member.id))
 
     def status(self) -> Status:
-        """How this peer is doing, with all counters."""
+        """How this peer is doing, with all counters. Never blocks; O(members + links). After `close` as it was then."""
         self._refuse_fork()
         if self._closed and self._last_status is not None:
             return self._last_status
@@ -485,7 +489,10 @@ class Engine(Reads):
         )
 
     def why(self, name: str) -> tuple[Event, ...]:
-        """The last 64 events, or fewer, about a member (id or name) or an instance (id, address, `service/id`, service)."""
+        """The last 64 events, or fewer, about a member (id or name) or an instance (id, address, `service/id`, service).
+
+        Who suspected, refuted or removed it, and when; () for the unknown. Never blocks; O(history).
+        """
         self._refuse_fork()
         return self._remembered(name)
 

@@ -51,7 +51,7 @@ class Peer(Blocking, Participant):
 
         `host` defaults to the host of `.address`, `id` to `host:port`. `weight`: an int from 1 to 100. `labels`: str to
         str, 1 KiB. `routes`: path prefixes it serves. `ttl`: seconds after which it is gone unless renewed. `check` is
-        not built yet. Raises `RegistrationError` with nothing changed, `PeerClosed`.
+        not built yet. One round trip to the bus thread. Raises `RegistrationError` with nothing changed, `PeerClosed`.
         """
         instance, command, _ = self._registering(
             service,
