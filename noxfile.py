@@ -12,7 +12,7 @@ from pathlib import Path
 import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-WITH_PROCESSES = ["tests/cluster", "tests/test_cli.py", "tests/test_readme.py"]
+WITH_PROCESSES = "cluster hosts test_cli.py test_cli_ask.py test_cli_demo.py test_observer.py test_readme.py".split()
 TOOLS = ("hypothesis", "pytest")  # what the tests need of the extra `dev`: no mypy, no ruff
 
 nox.needs_version = ">=2025.10.14"
@@ -34,5 +34,5 @@ def tests(session: nox.Session) -> None:
     """All tests that start no processes."""
     wanted = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
     session.install("--editable", ".", *(need for need in wanted if need.startswith(TOOLS)))
-    chosen = session.posargs or ["tests", *(f"--ignore={place}" for place in WITH_PROCESSES)]
+    chosen = session.posargs or ["tests", *(f"--ignore=tests/{place}" for place in WITH_PROCESSES)]
     session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *chosen)
