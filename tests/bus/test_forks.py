@@ -236,6 +236,8 @@ def test_a_forked_child_looks_up_without_a_gap_and_becomes_a_member_of_its_own(p
         python,
         RESTART
         + """
+told, seen = os.pipe()
+
 def run():
     assert [found.port for found in peer.lookup("far")] == [9]  # at once
     assert peer.route("/far/x").port == 9
@@ -245,10 +247,12 @@ def run():
     until(lambda: len(peer.members()) == 3 and type(peer._catalogue).__name__ == "Catalogue")
     assert peer.services() == ("child", "far", "near")
     assert peer.status().synced
+    os.read(told, 1)  # a shorter life could pass between two looks of the parent
     peer.close()
 
 child = forked(run)
 until(lambda: other.lookup("child"))
+os.write(seen, b".")
 assert ended(child) == 0
 until(lambda: len(peer.members()) == 2 and not other.lookup("child"))
 """
