@@ -19,6 +19,7 @@ _SEED = pytest.StashKey[int]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, metavar="N", help="seed of the random tests; by default a new one in every run")
+    parser.addoption("--rewrite", action="store_true", help="write the transcripts anew, as the core behaves now")
 
 
 def pytest_configure(config: pytest.Config) -> None:
