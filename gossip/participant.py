@@ -26,8 +26,8 @@ from .config import Config
 from .core.effects import Effect, Happened
 from .core.node import Node
 from .core.selfhood import Identity
-from .engine import Engine, Mind, refuse_unbuilt
-from .errors import ConfigError, InsecureWarning, PeerClosed, PeerForked
+from .engine import CALL_TIMEOUT_S, Engine, Mind, refuse_unbuilt
+from .errors import ConfigError, GossipError, InsecureWarning, PeerForked
 from .model import EventKind, Instance, checked_instance, join_address
 from .registration import Command
 
@@ -262,9 +262,12 @@ class Participant(Engine):
 
     def _settle_in(self) -> None:
         """On a thread of its own: when this process is in sync, its own view takes the place of the inherited one."""
-        with suppress(PeerClosed):  # nobody asks any more
+        with suppress(GossipError):  # closed: nobody asks any more
             while not self._running().synced:
                 native.pause(SETTLE_STEP_S)
+            mailbox = self._mailbox()
+            if mailbox is not None:  # what made it synced is visible only at the end of that turn
+                mailbox.call(lambda now: ([], None), CALL_TIMEOUT_S)
             self._post(self._outgrow, bounded=False)
 
     def _outgrow(self, node: Mind, now: float) -> tuple[list[Effect], None]:
