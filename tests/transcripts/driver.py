@@ -79,7 +79,7 @@ class Story:
         self._hidden |= set(words)
 
     def _cluster(self, words: list[str], options: dict[str, str]) -> None:
-        """cluster a b c [clock=2000]: peers that are linked and know each other; how is not shown. The clock then shows 0."""
+        """cluster a b c [clock=2000]: peers that are linked and know each other; not shown. The story begins at 0."""
         for word in words:
             self._start([word], {"seed": words[0], **options} if word != words[0] else options)
             self.wire.settle()
