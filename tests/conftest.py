@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Generator
 
 import hypothesis
@@ -23,6 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what runs in its background deaf to SIGINT, and the processes of the tests would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given = config.getoption("--seed")
     config.stash[_SEED] = random.SystemRandom().randrange(1 << 32) if given is None else given
 
