@@ -18,7 +18,7 @@ from ..core.effects import Probed, ProbeOutcome
 from .hush import Hush
 from .sockets import Descriptors
 
-PROBES_OPEN_MAX = 64  # above it the answer is UNKNOWN at once
+PROBES_OPEN_MAX = 64  # above it the answer is UNTRIED at once
 DESCRIPTORS_PER_PROBE = 1
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -48,13 +48,13 @@ class Probes:
         """Probe `ip:port`. Returns the answer if it is known at once, else None: it comes from `finish` or `tick`."""
         if len(self._open) >= PROBES_OPEN_MAX or not self._descriptors.reserve(now, DESCRIPTORS_PER_PROBE):
             self._hush.count("probes_refused")
-            return Probed(endpoint, ProbeOutcome.UNKNOWN)
+            return Probed(endpoint, ProbeOutcome.UNTRIED)
         try:
             host, port = _target(endpoint)
             probe = _Open(endpoint, _dialler(host), now + self._timeout_s)
         except (OSError, ValueError):
             self._hush.count("probes_undiallable")
-            return Probed(endpoint, ProbeOutcome.UNKNOWN)
+            return Probed(endpoint, ProbeOutcome.UNTRIED)
         return self._begin(probe, host, port)
 
     def finish(self, source: object) -> list[Probed]:

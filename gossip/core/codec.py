@@ -312,7 +312,7 @@ _ENCODERS: dict[type, Callable[[Any], tuple[int, tuple[Any, ...]]]] = {
     Done: lambda m: (_DONE, (m.sender,)),
     Foreign: lambda m: (_FOREIGN, ()),
     DialBack: lambda m: (_DIAL_BACK, (m.asker,)),
-    Reached: lambda m: (_REACHED, (m.sender, m.contact, m.publisher)),
+    Reached: lambda m: (_REACHED, (m.sender, m.contact, m.publisher, m.contact_tried, m.publisher_tried)),
     Belief: lambda m: (_BELIEF, (m.subject, str(m.kind), m.reason[:REASON_CHARS_MAX])),
     Recall: lambda m: (_RECALL, (m.name,)),
     History: lambda m: (_HISTORY, (m.sender, [event_fields(event) for event in m.events], m.more)),
@@ -421,7 +421,8 @@ def _decode_dial_back(codec: Codec, frame: bytes) -> DialBack:
 
 def _decode_reached(codec: Codec, frame: bytes) -> Reached:
     f = as_fields(_unpack(frame, PREFIX.size), 3)
-    return Reached(as_text(f[0], ID_PATTERN), *(None if answer is None else as_flag(answer) for answer in f[1:3]))
+    contact, publisher = (None if answer is None else as_flag(answer) for answer in f[1:3])
+    return Reached(as_text(f[0], ID_PATTERN), contact, publisher, *map(as_flag, f[3:5]))  # older peers say no more than three
 
 
 def _decode_belief(codec: Codec, frame: bytes) -> Belief:

@@ -65,6 +65,7 @@ class ProbeOutcome(Enum):
     OPEN = "open"
     REFUSED = "refused"
     UNKNOWN = "unknown"  # no answer in time, or an error that says nothing about the process
+    UNTRIED = "untried"  # no connect was made: too many are under way, no descriptor, or no address to dial
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ..config import Config
 from ..model import EventKind, Member
+from .bounds import Bounds
 from .codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from .directory import Directory
 from .effects import Effect, Happened, Publish
@@ -45,6 +46,7 @@ class Local:
         )
         self.out: list[Effect] = []
         self.counters: Counter[str] = Counter()
+        self.bounds = Bounds(self.counters, self.notice)
         self.table = Table()
         self.directory = Directory(lambda origin: self.table.origins[origin].incarnation)
         self.me = Origin(id, self.codec.hash(id), incarnation, header, zone)

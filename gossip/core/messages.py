@@ -14,7 +14,7 @@
                                                       asker ──Delta… Want()─────▶ answerer     here they are; did they arrive?
                                                       asker ◀─Done─────────────── answerer     yes; the asker hangs up
 
-    peer ──Delta, Belief, Heartbeat──▶ its observers  newcomer ──DialBack───────▶ answerer     do you reach me?
+    peer ──Delta, Belief, Heartbeat──▶ its observers  newcomer ──Sync DialBack──▶ answerer     do you reach me?
                                                       newcomer ◀─Reached───────── answerer
                                                       observer ──Recall─────────▶ answerer     what happened to this one?
                                                       observer ◀─History…──────── answerer
@@ -212,11 +212,13 @@ class DialBack:
 
 @dataclass(slots=True)
 class Reached:
-    """What plain TCP connects to the asker's two endpoints found; None: no answer in time."""
+    """What plain TCP connects to the asker's two endpoints found; None: no answer in time, or none was made."""
 
     sender: str
     contact: bool | None
     publisher: bool | None
+    contact_tried: bool = True
+    publisher_tried: bool = True
 
 
 @dataclass(slots=True)

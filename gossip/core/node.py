@@ -56,6 +56,7 @@ from .messages import (
     Reached,
     Recall,
     Sync,
+    Want,
 )
 from .origin import Origin, Outcome
 from .pings import Pings
@@ -75,7 +76,7 @@ class Node:
     """One peer's protocol. Single-threaded: its shell calls it from one thread.
 
     `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows). `check_reach`: have
-    a partner of the join dial back what this peer advertises.
+    the first partner of a conversation dial back what this peer advertises.
     """
 
     protocol = WIRE_VERSION
@@ -131,7 +132,7 @@ class Node:
             on_end=self._conversation_ended,
         )
         self._dialer = Dialer(local, self._repair, seeds=seeds, zero_configuration=zero_configuration)
-        self._reach = Reach(local, new_call=self._new_call, wanted=check_reach)
+        self._reach = Reach(local, new_call=self._new_call, sync=self._repair.sync, wanted=check_reach)
         self._digests = Digests(config.heartbeats)
         self.mesh = Mesh()
         self._linker = Linker(local, self.mesh)
@@ -440,7 +441,7 @@ class Node:
             self.local.out.append(Answer(input.token, self.local.codec.encode(self._pong(message))))
             return
         if isinstance(message, DialBack):
-            self._reach.asked(input.token, message)
+            self._reach.asked(input.token, message, self._repair.asker(input.token), now)
             return
         if isinstance(message, Recall):
             self.local.out.append(Remember(input.token, message.name))
@@ -448,6 +449,14 @@ class Node:
         if isinstance(message, Sync):
             self._detector.heard(message.asker, now)
         self._repair.asked(input.token, message, input.frame, now)
+        if self._reach.wanted and isinstance(message, Want):
+            self._have_dialled_back(self._repair.asker(input.token), now)
+
+    def _have_dialled_back(self, partner: str | None, now: float) -> None:
+        """The first who converses with me, in either direction, is asked whether it reaches me."""
+        origin = self.local.table.origins.get(partner or "")
+        if origin is not None and origin.alive and origin is not self.local.me:
+            self._reach.ask_soon(origin.contact, now)
 
     def _pong(self, ping: Ping) -> Pong:
         me = self.local.me
@@ -460,7 +469,7 @@ class Node:
         if isinstance(message, Pong):
             self._on_pong(input.call, message, now)
         elif isinstance(message, Reached):
-            self._reach.answered(input.call, message)
+            self._reach.answered(input.call, message, now)
         else:
             self._repair.answered(input.call, message, input.frame, now)
 

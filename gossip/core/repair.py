@@ -104,12 +104,16 @@ class Repair:
         if not self._has_room(dialled=dialled) or (not dialled and now < not_before):
             return False
         talk = self._open(endpoint, now, dialled=dialled, whole=True)
-        me = local.me
-        self._send(talk, Sync(me.id, me.incarnation, me.version, me.header.pulse, local.synced, local.table.packed_sums()), now)
+        self._send(talk, self.sync(), now)
         if not local.synced:
-            for frame in self._author.state_frames(me):
+            for frame in self._author.state_frames(local.me):
                 local.out.append(Call(talk.call, endpoint, frame))
         return True
+
+    def sync(self) -> Sync:
+        """How I open a conversation: who I am, and what my view is."""
+        local, me = self._local, self._local.me
+        return Sync(me.id, me.incarnation, me.version, me.header.pulse, local.synced, local.table.packed_sums())
 
     def pull(self, id: str, endpoint: str, now: float) -> bool:
         """Ask one peer for what is missing of one origin; False if it must be tried again later."""

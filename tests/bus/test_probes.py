@@ -72,13 +72,13 @@ def test_no_answer_in_time_is_unknown(desk: Desk) -> None:
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "127.0.0.1:99999", "127.0.0.1:x", "256.1.1.1.1:80", "[::zz]:1", ":"])
 def test_an_impossible_endpoint_is_unknown(desk: Desk, endpoint: str) -> None:
-    assert desk.probes.start(endpoint, 0.0) == Probed(endpoint, ProbeOutcome.UNKNOWN)
+    assert desk.probes.start(endpoint, 0.0) == Probed(endpoint, ProbeOutcome.UNTRIED)
     assert len(desk.probes) == 0
 
 
 def test_probes_beyond_the_bound_are_unknown_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBES_OPEN_MAX", 0)
-    assert desk.probes.start("127.0.0.1:1", 0.0) == Probed("127.0.0.1:1", ProbeOutcome.UNKNOWN)
+    assert desk.probes.start("127.0.0.1:1", 0.0) == Probed("127.0.0.1:1", ProbeOutcome.UNTRIED)
     assert desk.hush.counters["probes_refused"] == 1
 
 

@@ -18,7 +18,7 @@ from gossip.core.effects import Answer, Answered, Asked, Call, Effect
 from gossip.core.local import Local
 from gossip.core.membership import Membership
 from gossip.core.merge import Merger, Taken
-from gossip.core.messages import Accusation, Charge, Delta, Evidence, Header, Incarnation, Message
+from gossip.core.messages import Accusation, Charge, Delta, Evidence, Header, Incarnation, Message, Sync
 from gossip.core.node import Node
 from gossip.core.origin import Origin
 from gossip.core.selfhood import Identity
@@ -102,6 +102,10 @@ class Bench:
             self.give(self.make.state(id, **fields))
         self.effects()
         return [self.table.origins[id] for id in ids]
+
+    def sync(self, id: str) -> Sync:
+        """How a peer opens a conversation, of which only the id matters."""
+        return Sync(id, LIFE, 1, 0, True, bytes(2048))
 
     def shown(self, id: str = "i1") -> Instance | None:
         """What readers see of an instance of the service orders."""

@@ -164,7 +164,14 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
     Done: st.builds(Done, sender=ids),
     Foreign: st.just(Foreign()),
     DialBack: st.builds(DialBack, asker=ids),
-    Reached: st.builds(Reached, sender=ids, contact=st.none() | st.booleans(), publisher=st.none() | st.booleans()),
+    Reached: st.builds(
+        Reached,
+        sender=ids,
+        contact=st.none() | st.booleans(),
+        publisher=st.none() | st.booleans(),
+        contact_tried=st.booleans(),
+        publisher_tried=st.booleans(),
+    ),
     Belief: st.builds(
         Belief, subject=ids, kind=st.sampled_from([k for k in EventKind if k.startswith("MEMBER_")]), reason=prose
     ),
