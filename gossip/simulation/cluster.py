@@ -1,4 +1,4 @@
-"""Simulated peers: the real `Node` and the real catalogue, with the virtual network in place of the bus.
+"""A simulated cluster: the life and death of its processes on one virtual network. Everything follows from the seed.
 
     cluster = Cluster(seed=1)
     a, b = cluster.spawn("a"), cluster.spawn("b")
@@ -9,330 +9,55 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import cast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from ..catalogue.balance import Balance
-from ..catalogue.catalogue import Catalogue
-from ..catalogue.events import EventLog
-from ..catalogue.reads import Reads
 from ..config import Config
-from ..core.effects import (
-    Answer,
-    Answered,
-    Asked,
-    Bind,
-    Bound,
-    Call,
-    Changed,
-    Connect,
-    Disconnect,
-    Effect,
-    HangUp,
-    Happened,
-    Heard,
-    Input,
-    LinkClosed,
-    Listen,
-    Probe,
-    Probed,
-    ProbeOutcome,
-    Publish,
-    Recollected,
-    Remember,
-    Remembered,
-    Subscribed,
-    Unlisten,
-    Unsubscribed,
-)
+from ..core.effects import Changed, Happened, Input
 from ..core.node import Node
 from ..core.observer import ObserverNode
 from ..core.selfhood import Identity
-from ..model import Event, Instance, InstanceState, Member, checked_instance
 from .network import Network
+from .peers import SimulatedObserver, SimulatedPeer
 
-REDIAL_S = (0.1, 5.0)
-CONNECT_S = 0.0005
-CONNECT_TIMEOUT_S = 0.5
 WALL_START_MS = 1_700_000_000_000
+LEAVE_LOOK_S = 0.01
+STEP_S = 0.01  # how often `run_until` looks
+
+OnEvent = Callable[[SimulatedPeer, Changed | Happened, float], object]
+Tap = Callable[[SimulatedPeer, Input], object]
 
 
-class SimulatedPeer(Reads):
-    """One peer of a simulated cluster; answers all read calls as a real one does."""
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """How a peer was started, to start it again."""
 
-    def __init__(self, cluster: Cluster, node: Node, host: str, contact: str, publisher: str) -> None:
-        self.cluster = cluster
-        self.node = node
-        self.host, self.contact, self.publisher = host, contact, publisher
-        self.running = True
-        self.paused = False
-        self.history: list[Happened] = []
-        self.log = EventLog(node.local.config.limits, wall=lambda: cluster.network.now)
-        self.recollected: dict[int, tuple[Event, ...]] = {}
-        self.heard_broadcasts = 0
-        self._zone = node.local.me.zone
-        self._catalogue = Catalogue()
-        self._balance = Balance(node.local.config.balancing)
-        self._links: dict[str, bool] = {}  # endpoint -> up
-        self._back_off: dict[str, float] = {}
-        self._topics: set[bytes] = set()
-        self._waiting: deque[Input] = deque()  # inputs of a paused process
-        self._tick_at = float("inf")
-        self._calls: dict[int, str] = {}
-
-    # what a user does -------------------------------------------------------------------------------------------------
-
-    @property
-    def id(self) -> str:
-        """The peer's id."""
-        return self.node.id
-
-    def register(
-        self,
-        service: str,
-        *,
-        port: int,
-        id: str | None = None,
-        weight: int = 1,
-        labels: Mapping[str, str] | None = None,
-        routes: Iterable[str] = (),
-        ttl: float | None = None,
-    ) -> Instance:
-        """As `Peer.register`; returns the instance."""
-        instance = checked_instance(
-            service,
-            host=self.host,
-            port=port,
-            id=id,
-            weight=weight,
-            labels=labels,
-            routes=routes,
-            zone=self._zone,
-            origin=self.id,
-        )
-        self.perform(self.node.register(instance, ttl, self.cluster.network.now))
-        return instance
-
-    def deregister(self, instance: Instance) -> None:
-        """As `Registration.deregister`."""
-        self.perform(self.node.deregister([instance.key], self.cluster.network.now))
-
-    def drain(self, instance: Instance) -> None:
-        """As `Registration.drain`."""
-        drained = dataclasses.replace(instance, origin=self.id, state=InstanceState.DRAINING)
-        self.perform(self.node.replace(drained, self.cluster.network.now))
-
-    def report_failure(self, instance: Instance) -> None:
-        """As `Peer.report_failure`."""
-        self.perform(self.node.report_failure(instance.key, self.cluster.network.now))
-
-    def members(self) -> dict[str, Member]:
-        """The living members by id."""
-        return {origin.id: origin.member() for origin in self.node.local.table.alive()}
-
-    # the shell --------------------------------------------------------------------------------------------------------
-
-    def feed(self, input: Input) -> None:
-        """An input from the network; a paused process takes it when it resumes."""
-        if not self.running:
-            return
-        if self.paused:
-            self._waiting.append(input)
-        else:
-            self.perform(self.node.handle(input, self.cluster.network.now))
-
-    def perform(self, effects: list[Effect]) -> None:
-        """Carry effects out in order, then plan the next tick."""
-        changes = [effect for effect in effects if type(effect) is Changed]
-        if changes:
-            self._catalogue.apply(changes)
-        self.log.record(changes, [effect for effect in effects if type(effect) is Happened])
-        for effect in effects:
-            action = self._ACTIONS.get(type(effect))
-            if action is not None:
-                action(self, effect)
-        self._plan_tick()
-
-    def _plan_tick(self) -> None:
-        network = self.cluster.network
-        due = max(network.now, min(self.node.next_deadline(), network.now + 1.0))
-        if due < self._tick_at:
-            self._tick_at = due
-            network.at(due, partial(self._tick, due))
-
-    def _tick(self, due: float) -> None:
-        if not self.running or self.paused or due != self._tick_at:
-            return
-        self._tick_at = float("inf")
-        self.perform(self.node.tick(self.cluster.network.now))
-
-    def resume(self) -> None:
-        """A paused process goes on: first its clock, then what waited at its sockets."""
-        self.paused = False
-        if not self.running:
-            return
-        self._tick_at = float("inf")
-        self.perform(self.node.tick(self.cluster.network.now))
-        while self._waiting:
-            self.perform(self.node.handle(self._waiting.popleft(), self.cluster.network.now))
-
-    def _send(self, other: SimulatedPeer, kind: str, size: int, deliver: Callable[[], None]) -> None:
-        stream = (self.contact, kind), other.contact
-        self.cluster.network.send(self.host, other.host, stream, size, deliver, lossless=kind == "sub")
-
-    def _publish(self, effect: Publish) -> None:
-        frame = effect.frame
-        topic = frame[:9] if frame[:1] == b"@" else frame[:1]
-        for other in self.cluster.subscribers(self.publisher, topic):
-            self._send(other, "pub", len(frame), partial(self._arrive, other, frame))
-
-    def _arrive(self, other: SimulatedPeer, frame: bytes) -> None:
-        if other._links.get(self.publisher):
-            other.feed(Heard(frame))
-
-    def _listen(self, effect: Listen) -> None:
-        self._topics.add(effect.topic)
-        self._tell_topic(Subscribed(effect.topic))
-
-    def _unlisten(self, effect: Unlisten) -> None:
-        self._topics.discard(effect.topic)
-        self._tell_topic(Unsubscribed(effect.topic))
-
-    def _tell_topic(self, input: Subscribed | Unsubscribed) -> None:
-        for endpoint, up in self._links.items():
-            publisher = self.cluster.publishers.get(endpoint)
-            if up and publisher is not None:
-                self._send(publisher, "sub", 16, partial(publisher.feed, input))
-
-    def _connect(self, effect: Connect) -> None:
-        self._links[effect.endpoint] = False
-        self._back_off[effect.endpoint] = REDIAL_S[0]
-        self.cluster.network.after(CONNECT_S, partial(self._dial, effect.endpoint))
-
-    def _dial(self, endpoint: str) -> None:
-        if not self.running or self._links.get(endpoint) is not False:
-            return
-        publisher = self.cluster.publishers.get(endpoint)
-        if publisher is None or not publisher.running or not self.cluster.network.connected(self.host, publisher.host):
-            wait = self._back_off[endpoint]
-            self._back_off[endpoint] = min(REDIAL_S[1], 2 * wait)
-            self.cluster.network.after(wait * (0.5 + self.cluster.network.random.random()), partial(self._dial, endpoint))
-            return
-        self._links[endpoint] = True
-        self._back_off[endpoint] = REDIAL_S[0]
-        self.cluster.link(publisher, self)
-        for topic in sorted(self._topics):
-            self._send(publisher, "sub", 16, partial(publisher.feed, Subscribed(topic)))
-
-    def _disconnect(self, effect: Disconnect) -> None:
-        up = self._links.pop(effect.endpoint, False)
-        publisher = self.cluster.publishers.get(effect.endpoint)
-        if up and publisher is not None:
-            self.cluster.unlink(publisher, self)
-
-    def lose_link(self, endpoint: str, *, tell: bool) -> None:
-        """The connection to a publisher broke; the supervisor dials again."""
-        if self._links.get(endpoint):
-            self._links[endpoint] = False
-            if tell:
-                self.feed(LinkClosed(endpoint))
-            self.cluster.network.after(REDIAL_S[0], partial(self._dial, endpoint))
-
-    def topics(self) -> set[bytes]:
-        """What its SUB listens to."""
-        return self._topics
-
-    def _call(self, effect: Call) -> None:
-        self._calls[effect.call] = effect.endpoint
-        other = self.cluster.contacts.get(effect.endpoint)
-        if other is not None and other.running:
-            token = f"{self.contact}/{effect.call}".encode()
-            asked = Asked(token, effect.frame)
-            self._send(other, f"call{effect.call}", len(effect.frame), partial(other.feed, asked))
-
-    def _hang_up(self, effect: HangUp) -> None:
-        self._calls.pop(effect.call, None)
-
-    def _answer(self, effect: Answer) -> None:
-        contact, _, call = effect.token.decode().rpartition("/")
-        other = self.cluster.contacts.get(contact)
-        if other is not None and int(call) in other._calls:
-            answered = Answered(int(call), effect.frame)
-            self._send(other, f"answer{effect.token!r}", len(effect.frame), partial(other.feed, answered))
-
-    def _probe(self, effect: Probe) -> None:
-        network = self.cluster.network
-        listener = self.cluster.publishers.get(effect.endpoint) or self.cluster.contacts.get(effect.endpoint)
-        host = effect.endpoint.rpartition(":")[0]
-        if not network.connected(self.host, host):
-            outcome, delay = ProbeOutcome.UNKNOWN, CONNECT_TIMEOUT_S
-        elif listener is not None and listener.running:
-            outcome, delay = ProbeOutcome.OPEN, CONNECT_S
-        else:
-            outcome, delay = ProbeOutcome.REFUSED, CONNECT_S
-        network.after(delay, lambda: self.feed(Probed(effect.endpoint, outcome)))
-
-    def _bind(self, effect: Bind) -> None:
-        taken = self.cluster.contacts.get(effect.endpoint)
-        ok = taken is None or not taken.running
-        if ok:
-            self.cluster.contacts[effect.endpoint] = self
-        self.cluster.network.after(0.0, lambda: self.feed(Bound(effect.endpoint, ok)))
-
-    def _recall(self, effect: Remember) -> None:
-        self.feed(Remembered(effect.token, self.log.why({effect.name})))
-
-    def _recollect(self, effect: Recollected) -> None:
-        self.recollected[effect.call] = effect.events
-
-    def _remember(self, effect: Happened) -> None:
-        self.history.append(effect)
-
-    _ACTIONS: dict[type, Callable[..., None]] = {  # noqa: RUF012 - a dispatch table
-        Publish: _publish,
-        Listen: _listen,
-        Unlisten: _unlisten,
-        Connect: _connect,
-        Disconnect: _disconnect,
-        Call: _call,
-        HangUp: _hang_up,
-        Answer: _answer,
-        Probe: _probe,
-        Bind: _bind,
-        Remember: _recall,
-        Recollected: _recollect,
-        Happened: _remember,
-    }
-
-
-class SimulatedObserver(SimulatedPeer):
-    """An observer of a simulated cluster: it reads, and is no member."""
-
-    def __init__(self, cluster: Cluster, node: ObserverNode, host: str) -> None:
-        super().__init__(cluster, cast("Node", node), host, f"{host}:0", f"{host}:0")  # nobody calls it, or links to it
-        self.observer = node
-
-    def recall(self, name: str) -> int:
-        """Ask the source about a name; `recollected` of the number holds the answer when it came."""
-        effects, call = self.observer.recall(name, self.cluster.network.now)
-        self.perform(effects)
-        return call
+    name: str
+    seeds: tuple[str, ...] | None
+    port: int
+    zone: str
+    zero_configuration: bool
+    config: Config | None
+    check_reach: bool
 
 
 class Cluster:
-    """Simulated peers on one virtual network. Everything follows from the seed."""
+    """Simulated peers on one virtual network.
+
+    `on_event`: functions called with (peer, Changed or Happened, simulated time) for every event of every peer; `tap`:
+    one called with (peer, input) before a peer takes it. Both cost nothing while they are not set.
+    """
 
     def __init__(self, seed: int = 0, *, config: Config | None = None, network: Network | None = None) -> None:
         self.network = network or Network(seed)
         self.config = config or Config()
-        self.peers: list[SimulatedPeer] = []
+        self.peers: list[SimulatedPeer] = []  # all that were ever started
         self.observers: list[SimulatedObserver] = []
-        self.publishers: dict[str, SimulatedPeer] = {}
+        self.publishers: dict[str, SimulatedPeer] = {}  # by endpoint, the last that had it
         self.contacts: dict[str, SimulatedPeer] = {}
-        self._links: dict[str, dict[str, SimulatedPeer]] = {}  # publisher endpoint -> subscriber contact -> subscriber
+        self.on_event: list[OnEvent] = []
+        self.tap: Tap | None = None
+        self._starts: dict[SimulatedPeer, _Start] = {}
         self._spawned = 0
 
     # life and death ---------------------------------------------------------------------------------------------------
@@ -351,39 +76,53 @@ class Cluster:
         config: Config | None = None,
         check_reach: bool = False,
     ) -> SimulatedPeer:
-        """Start a peer on a host of its own. `seeds` defaults to the contact of the first peer alive."""
+        """Start a peer, by default on a host of its own. `seeds` defaults to the contact of the first peer alive."""
         self._spawned += 1
         number = self._spawned
         name = name or f"p{number}"
         host = host or f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        contact, publisher = f"{host}:{port}", f"{host}:{port + 1}"
-        if seeds is None and not zero_configuration:
-            seeds = [peer.contact for peer in self.peers if peer.running][:1]
-        random = self.network.random
+        start = _Start(name, None if seeds is None else tuple(seeds), port, zone, zero_configuration, config, check_reach)
+        return self._start(start, id or f"{name}-{number:04d}", host, wall_skew_s)
+
+    def _start(self, start: _Start, id: str, host: str, wall_skew_s: float) -> SimulatedPeer:
+        seeds, port, now = start.seeds, start.port, self.network.now
+        if seeds is None and not start.zero_configuration:
+            seeds = tuple([peer.contact for peer in self.peers if peer.running][:1])
         identity = Identity(
-            id or f"{name}-{number:04d}",
-            name,
+            id,
+            start.name,
             "default",
-            zone,
+            start.zone,
             host,
             port,
             port + 1,
-            WALL_START_MS + round((self.network.now + wall_skew_s) * 1000),
-            random.getrandbits(64),
+            WALL_START_MS + round((now + wall_skew_s) * 1000),
+            self.network.random.getrandbits(64),
         )
         node = Node(
             identity,
-            config=config or self.config,
-            chance=random,
-            seeds=tuple(seeds or ()),
-            zero_configuration=zero_configuration,
-            check_reach=check_reach,
+            config=start.config or self.config,
+            chance=self.network.random,
+            seeds=seeds or (),
+            zero_configuration=start.zero_configuration,
+            check_reach=start.check_reach,
         )
-        peer = SimulatedPeer(self, node, host, contact, publisher)
+        peer = SimulatedPeer(self, node, len(self._starts), host, f"{host}:{port}", f"{host}:{port + 1}")
+        peer.wall_skew_s = wall_skew_s
+        self._starts[peer] = start
         self.peers.append(peer)
-        self.publishers[publisher] = self.contacts[contact] = peer
-        peer.perform(node.start(self.network.now))
+        self.publishers[peer.publisher] = self.contacts[peer.contact] = peer
+        peer.perform(node.start(now))
         return peer
+
+    def restart(self, peer: SimulatedPeer, *, lose_clock_s: float = 0.0) -> SimulatedPeer:
+        """The same id on the same ip and ports again, nothing saved; killed first if it runs. Returns the new process.
+
+        `lose_clock_s`: its wall clock is that much behind what it was. The seeds are those of the first start.
+        """
+        if peer.running:
+            self.kill(peer)
+        return self._start(self._starts[peer], peer.id, peer.host, peer.wall_skew_s - lose_clock_s)
 
     def observe(self, *seeds: str) -> SimulatedObserver:
         """Start an observer on a host of its own; it asks these contacts, or that of the first peer alive."""
@@ -398,7 +137,7 @@ class Cluster:
             chance=self.network.random,
             seeds=seeds or [peer.contact for peer in self.running][:1],
         )
-        observer = SimulatedObserver(self, node, host)
+        observer = SimulatedObserver(self, node, -self._spawned, host)
         self.contacts[observer.contact] = observer
         self.observers.append(observer)
         observer.perform(node.start(self.network.now))
@@ -406,18 +145,10 @@ class Cluster:
 
     def kill(self, peer: SimulatedPeer) -> None:
         """As `kill -9`: the kernel closes its connections, and tells whoever can be reached."""
-        peer.running = False
-        for subscriber in list(self._links.pop(peer.publisher, {}).values()):
-            reachable = self.network.connected(peer.host, subscriber.host)
-            self.network.after(
-                self.network.latency_s, partial(subscriber.lose_link, peer.publisher, tell=reachable)
-            )
-        for endpoint, up in peer._links.items():
-            publisher = self.publishers.get(endpoint)
-            if up and publisher is not None:
-                self.unlink(publisher, peer)
-        for endpoint in [endpoint for endpoint, holder in self.contacts.items() if holder is peer]:
-            del self.contacts[endpoint]
+        if peer.running:
+            peer.die()
+            for endpoint in [endpoint for endpoint, holder in self.contacts.items() if holder is peer]:
+                del self.contacts[endpoint]
 
     def leave(self, peer: SimulatedPeer) -> None:
         """As `close()`: say goodbye, relay on, end."""
@@ -428,35 +159,38 @@ class Cluster:
         if peer.node.left:
             self.kill(peer)
         elif peer.running:
-            peer.perform(peer.node.tick(self.network.now))
-            self.network.after(0.01, partial(self._end_when_left, peer))
+            if not peer.paused:
+                peer.perform(peer.node.tick(self.network.now))
+            self.network.after(LEAVE_LOOK_S, lambda: self._end_when_left(peer))
+
+    # processes and clocks ---------------------------------------------------------------------------------------------
 
     def pause(self, peer: SimulatedPeer) -> None:
         """As SIGSTOP: its kernel keeps the connections, its process does nothing."""
-        peer.paused = True
+        peer.pause()
 
     def resume(self, peer: SimulatedPeer) -> None:
         """As SIGCONT."""
         peer.resume()
 
-    # links ------------------------------------------------------------------------------------------------------------
+    def slow(self, peer: SimulatedPeer, delay_s: float) -> None:
+        """As a CPU quota: it runs for moments only, each up to twice `delay_s` after the last one. 0 ends it."""
+        peer.starve(delay_s)
 
-    def link(self, publisher: SimulatedPeer, subscriber: SimulatedPeer) -> None:
-        """A SUB is connected to an XPUB."""
-        self._links.setdefault(publisher.publisher, {})[subscriber.contact] = subscriber
+    def skew(self, peer: SimulatedPeer, seconds: float) -> None:
+        """Its wall clock is so far from the true one. Only the start of a life reads it: see `restart`."""
+        peer.wall_skew_s = seconds
 
-    def unlink(self, publisher: SimulatedPeer, subscriber: SimulatedPeer) -> None:
-        """That connection ended; the publisher sees the subscriptions go."""
-        if self._links.get(publisher.publisher, {}).pop(subscriber.contact, None) is not None:
-            for topic in sorted(subscriber.topics()):
-                self.network.after(self.network.latency_s, partial(publisher.feed, Unsubscribed(topic)))
-
-    def subscribers(self, publisher: str, topic: bytes) -> list[SimulatedPeer]:
-        """Whose SUB gets a message of this topic."""
-        found = self._links.get(publisher, {}).values()
-        return [peer for peer in found if topic in peer.topics()]
+    def jump(self, peer: SimulatedPeer, seconds: float) -> None:
+        """Its wall clock jumps."""
+        peer.wall_skew_s += seconds
 
     # time and truth ---------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds; 1,000 at the start."""
+        return self.network.now
 
     def run(self, seconds: float) -> None:
         """Let simulated time pass."""
@@ -468,13 +202,18 @@ class Cluster:
         while not condition():
             if self.network.now - start > timeout_s:
                 raise TimeoutError(f"not so after {timeout_s:g} simulated seconds")
-            self.network.run(0.01)
+            self.network.run(STEP_S)
         return self.network.now - start
 
     @property
     def running(self) -> list[SimulatedPeer]:
         """The peers that live."""
         return [peer for peer in self.peers if peer.running]
+
+    @property
+    def trace(self) -> str:
+        """A hash of every event so far; the same for the same seed and the same calls."""
+        return self.network.trace
 
     def converged(self) -> bool:
         """Whether all running peers hold each other, and one digest."""

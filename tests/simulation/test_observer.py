@@ -6,8 +6,7 @@ import pytest
 
 from gossip.core.effects import Publish
 from gossip.model import EventKind, InstanceState
-from gossip.simulation import Cluster, SimulatedPeer
-from gossip.simulation.cluster import SimulatedObserver
+from gossip.simulation import Cluster, Harsh, SimulatedObserver, SimulatedPeer
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -135,11 +134,11 @@ def test_what_was_lost_on_the_way_is_fetched(cluster: Cluster) -> None:
     a, b = grown(cluster, 2)
     observer = cluster.observe(a.contact)
     cluster.run_until(lambda: observer.observer.agreement == 1.0)
-    cluster.network.loss = 0.5
+    cluster.network.harsh = Harsh(drop=0.5)
     for number in range(40):
         b.register("many", port=100 + number)
         cluster.run(0.05)
-    cluster.network.loss = 0.0
+    cluster.network.harsh = Harsh()
     cluster.run_until(lambda: cluster.converged() and equal(observer, a), timeout_s=20.0)
     assert len(observer.lookup("many")) == 40
 

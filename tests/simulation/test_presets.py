@@ -8,7 +8,7 @@ import pytest
 
 from gossip.config import Config
 from gossip.model import EventKind
-from gossip.simulation import Cluster, Network, SimulatedPeer
+from gossip.simulation import Cluster, Network, SimulatedPeer, Weather
 
 PRESETS = {"local": Config.local, "lan": Config.lan, "wan": Config.wan}
 EACH = 4
@@ -22,7 +22,7 @@ def city(seed: int) -> City:
     """A converged cluster of so many peers of each preset, named after it; they come in turns."""
 
     def build(each: int = EACH, **network: float) -> Cluster:
-        cluster = Cluster(seed, network=Network(seed, **network))
+        cluster = Cluster(seed, network=Network(seed, Weather(**network)))
         for _ in range(each):
             for name, preset in PRESETS.items():
                 peer = cluster.spawn(name, config=preset())
