@@ -143,6 +143,7 @@ class Node:
         self._last_tick = 0.0
         self._forget_at = NEVER
         self._leave_until: float | None = None
+        self._untold: set[IdHash] = set()  # who is to hear my goodbye in a conversation, of the audience
 
     # what is so -----------------------------------------------------------------------------------------------------
 
@@ -183,7 +184,7 @@ class Node:
         """After `leave`: nobody is linked to me or hears my goodbye any more, or I waited long enough for them."""
         if self._leave_until is None:
             return False
-        busy = self.local.fan.subscribers or self._repair.under_way(dialled=True)
+        busy = self.local.fan.subscribers or self._untold or self._repair.under_way(dialled=True)
         return not busy or self._last_tick >= self._leave_until
 
     # the shell ------------------------------------------------------------------------------------------------------
@@ -313,16 +314,17 @@ class Node:
             self._leave_until = now + self.local.config.overlay.leave_linger_s
             self._self.leaving = True
             self._author.say_goodbye()
-            if not self.local.fan.subscribers:
-                self._tell_somebody(now)
+            self._untold = self.local.overlay.audience() - self.local.fan.subscribers.keys()
+            self._tell_unlinked(now)
         return self._effects(now)
 
-    def _tell_somebody(self, now: float) -> None:
-        """Nobody is linked to me, as in the first moments of a life: hand the goodbye to one who will broadcast it."""
-        others = [origin for origin in self.local.table.alive() if origin is not self.local.me]
-        if others:
-            chosen = others[int(self.local.chance.random() * len(others))]
-            self._repair.converse(chosen.contact, now, dialled=True)
+    def _tell_unlinked(self, now: float) -> None:
+        """Who is to be linked to me and is not yet, as in the first moments of a life, would take my end for a crash; and those
+        who relay may be as young, or leave as well. Hand it the goodbye, which it will broadcast."""
+        for hash in sorted(self._untold):
+            origin = self.local.table.by_hash.get(hash)
+            if origin is None or not origin.alive or self._repair.converse(origin.contact, now, dialled=True):
+                self._untold.discard(hash)
 
     # PUB/SUB --------------------------------------------------------------------------------------------------------
 
@@ -508,6 +510,7 @@ class Node:
             self._detector.heard(end.conversation.partner, now)
             if self._reach.wanted and end.conversation.partner != self.local.me.id:
                 self._reach.ask(end.conversation.endpoint, now)
+        self._tell_unlinked(now)
 
     def _new_call(self) -> int:
         self._calls += 1

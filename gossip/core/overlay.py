@@ -133,6 +133,10 @@ class Overlay:
         """Who watches a member: those 1 to 4 places after it in each ring."""
         return {hash for ring in self.rings for hash in ring.after(subject, WATCH_PLACES)} - {subject}
 
+    def audience(self) -> set[IdHash]:
+        """Who surely links to me, sooner or later: all members of a small cluster, else my watchers."""
+        return self.members - {self.me} if len(self.members) <= self.full_mesh_max else self.watchers(self.me)
+
     def watched(self) -> set[IdHash]:
         """Whom I watch: those 1 to 4 places before me in each ring."""
         return {hash for ring in self.rings for hash in ring.before(self.me, WATCH_PLACES)} - {self.me}

@@ -144,3 +144,14 @@ def test_my_own_subscription_is_no_finger(me: IdHash) -> None:
     fan = Fan(me)
     fan.add(me)
     assert fan.parts(0, None) == []
+
+
+@pytest.mark.parametrize(("members", "audience"), [(17, range(16, 17)), (40, range(4, 9))])
+def test_all_of_a_small_cluster_and_the_watchers_in_a_larger_one_surely_link_to_me(
+    make: Any, me: IdHash, members: int, audience: range
+) -> None:
+    overlay = Overlay(me, full_mesh_max=17)
+    for hash in hashes(make, members - 1):
+        overlay.add(hash)
+    assert len(overlay.audience()) in audience
+    assert me not in overlay.audience()

@@ -105,6 +105,25 @@ def test_who_leaves_is_gone_at_once_with_all_it_had(town: Towns, seed: int) -> N
     assert {p.node.local.table.origins[town[4].id].state for p in town.cluster.running} == {MemberState.LEFT}
 
 
+@pytest.mark.parametrize("age_s", [0.005, 0.02, 0.05, 0.2])
+@pytest.mark.parametrize("count", [1, 4, 8, 12])
+def test_newcomers_that_leave_in_one_instant_are_not_taken_for_dead(seed: int, age_s: float, count: int) -> None:
+    cluster = Cluster(seed)
+    stays = cluster.spawn()
+    cluster.run(3)
+    young = [cluster.spawn() for _ in range(count)]
+    for peer in young:
+        peer.register("web", port=80, id="one")
+    cluster.run(age_s)
+    for peer in young:
+        cluster.leave(peer)
+    cluster.run(0.6)
+    assert cluster.running == [stays]
+    assert set(stays.members()) == {stays.id}
+    assert stays.lookup("web") == ()
+    assert [event for event in stays.history if event.kind is EventKind.MEMBER_SUSPECTED] == []
+
+
 def test_who_leaves_beside_one_that_hangs_ends_all_the_same(town: Towns, seed: int) -> None:
     town = town(5, seed)
     town.cluster.pause(town[1])
