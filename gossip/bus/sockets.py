@@ -221,8 +221,9 @@ def _bind(socket: zmq.SyncSocket, role: str, host: str, port: int) -> int:
 
 def _dress_publisher(socket: zmq.SyncSocket) -> None:
     socket.setsockopt(zmq.MAXMSGSIZE, TOPIC_BYTES_MAX)
-    # verboser, not verbose: equal subscriptions are counted, so each one's end must be told too
-    socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+    # Every subscription is told, the end of only the last equal one: libzmq knows whose each is. Not VERBOSER: of a
+    # connection that subscribed twice it tells two beginnings and one end.
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
 
 
 def _dress_subscriber(socket: zmq.SyncSocket) -> None:

@@ -31,7 +31,7 @@ class Subscribed:
 
 @dataclass(slots=True)
 class Unsubscribed:
-    """A subscription ended, by wish or because the link closed."""
+    """The last subscription to this topic ended, by wish or because the link closed."""
 
     topic: bytes
 

@@ -54,7 +54,7 @@ class Local:
         self.fan = Fan(self.me.hash)
         self.links_dirty = True
         self.synced = False
-        self.observers = 0  # links that listen to `+`; nothing is published there while there are none
+        self.observed = False  # whether anybody listens to `+`; nothing is published there while nobody does
         self.members_changed_at = 0.0
 
     # sending ----------------------------------------------------------------------------------------------------------
@@ -86,12 +86,12 @@ class Local:
 
     def show(self, *frames: bytes) -> None:
         """Send to my observers what I learned, in the order in which I did."""
-        if self.observers:
+        if self.observed:
             self.out += [Publish(TOPIC_OBSERVERS + frame) for frame in frames]
 
     def show_message(self, message: Message) -> None:
         """The same for what is not encoded yet."""
-        if self.observers:
+        if self.observed:
             self.show(self.codec.encode(message))
 
     # telling the user -------------------------------------------------------------------------------------------------

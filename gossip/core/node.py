@@ -314,7 +314,7 @@ class Node:
             self._leave_until = now + self.local.config.overlay.leave_linger_s
             self._self.leaving = True
             self._author.say_goodbye()
-            self._untold = self.local.overlay.audience() - self.local.fan.subscribers.keys()
+            self._untold = self.local.overlay.audience() - self.local.fan.subscribers
             self._tell_unlinked(now)
         return self._effects(now)
 
@@ -396,7 +396,7 @@ class Node:
     def _on_subscribed(self, input: Subscribed, now: float) -> None:
         """A link to me is up: say at once how far I am, so that nothing falls between joining and listening."""
         if input.topic == TOPIC_OBSERVERS:
-            self.local.observers += 1
+            self.local.observed = True
             self.local.show_message(self._heartbeat(linked=True))
         hash = _subscriber(input.topic)
         if hash is None:
@@ -414,7 +414,7 @@ class Node:
 
     def _on_unsubscribed(self, input: Unsubscribed, now: float) -> None:
         if input.topic == TOPIC_OBSERVERS:
-            self.local.observers = max(0, self.local.observers - 1)
+            self.local.observed = False
         hash = _subscriber(input.topic)
         if hash is not None:
             self.local.fan.remove(hash)

@@ -145,14 +145,14 @@ class Overlay:
 class Fan:
     """My linked subscribers as the fingers of both rings: who gets which part of a broadcast.
 
-    Any linked subscriber counts, placed by its hash, known as a member or not. Changed by the XPUB's events, counted,
-    because two processes may subscribe under one id for a moment.
+    Any linked subscriber counts, placed by its hash, known as a member or not. Changed by the XPUB's events, which
+    tell the end of the last subscription only: two processes may subscribe under one id for a moment.
     """
 
     __slots__ = ("_fingers", "_origin_positions", "subscribers")
 
     def __init__(self, me: IdHash) -> None:
-        self.subscribers: dict[IdHash, int] = {}
+        self.subscribers: set[IdHash] = set()
         self.turn_to(me)
 
     def turn_to(self, me: IdHash) -> None:
@@ -168,18 +168,14 @@ class Fan:
 
     def add(self, hash: IdHash) -> None:
         """A subscription arrived."""
-        count = self.subscribers.get(hash, 0)
-        self.subscribers[hash] = count + 1
-        if not count:
+        if hash not in self.subscribers:
+            self.subscribers.add(hash)
             self._place(hash)
 
     def remove(self, hash: IdHash) -> None:
-        """A subscription ended."""
-        count = self.subscribers.get(hash, 0)
-        if count > 1:
-            self.subscribers[hash] = count - 1
-        elif count:
-            del self.subscribers[hash]
+        """The last subscription under this id ended."""
+        if hash in self.subscribers:
+            self.subscribers.remove(hash)
             for ring, fingers in enumerate(self._fingers):
                 fingers.remove(((position(ring, hash) - self._origin_positions[ring]) % CIRCLE, hash))
 

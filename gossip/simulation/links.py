@@ -33,7 +33,7 @@ class Link(Connection):
             subscriber.network, subscriber.machine, publisher.machine, config.queue_messages_max, commands=True
         )
         self.subscriber, self.publisher, self.endpoint = subscriber, publisher, endpoint
-        self.topics: list[bytes] = []  # subscriptions that the publisher got; equal ones count
+        self.topics: set[bytes] = set()  # subscriptions that the publisher got
         self.back.take = self.hear
         self.there.take = self._command
         subscriber.connections[self] = publisher.connections[self] = None
@@ -51,28 +51,24 @@ class Link(Connection):
         if not self.far_open:
             return
         if type(input) is Subscribed:
-            self.topics.append(input.topic)
+            self.topics.add(input.topic)
             self.publisher.index.setdefault(input.topic, {})[self.back] = None
-        elif input.topic in self.topics:
-            self._end(input.topic)
-        else:
+        elif input.topic not in self.topics or not self._end(input.topic):
             return
         self.publisher.take(input, input.topic, self.there)
 
-    def _end(self, topic: bytes) -> None:
+    def _end(self, topic: bytes) -> bool:
+        """Whether it was the last subscription to this topic: the publisher is told of no other's end."""
         self.topics.remove(topic)
-        if topic not in self.topics:
-            pipes = self.publisher.index[topic]
-            del pipes[self.back]
-            if not pipes:
-                del self.publisher.index[topic]
+        pipes = self.publisher.index[topic]
+        del pipes[self.back]
+        if not pipes:
+            del self.publisher.index[topic]
+        return not pipes
 
     def forget(self) -> list[bytes]:
-        """The publisher serves this link no longer; the subscriptions that end with it."""
-        ended = sorted(self.topics)
-        for topic in ended:
-            self._end(topic)
-        return ended
+        """The publisher serves this link no longer; the topics to which nobody listens any more."""
+        return [topic for topic in sorted(self.topics) if self._end(topic)]
 
     def unwell(self) -> bool:
         return self.subscriber.paused or self.publisher.paused

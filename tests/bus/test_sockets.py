@@ -86,7 +86,7 @@ def test_an_extra_bind_answers_whether_it_was_possible(sockets: Sockets, unused_
     assert next(routed_frames(sockets.contact, 1))[1] == b"question"  # type: ignore[index]
 
 
-def test_equal_subscriptions_of_two_subscribers_are_all_told_and_so_are_their_ends(sockets: Sockets, until: Until) -> None:
+def test_equal_subscriptions_are_all_told_and_the_end_of_the_last_subscriber(sockets: Sockets, until: Until) -> None:
     port = sockets.bind_publisher("127.0.0.1", 0)
     told: list[bytes | None] = []
 
@@ -100,12 +100,28 @@ def test_equal_subscriptions_of_two_subscribers_are_all_told_and_so_are_their_en
         subscriber.connect(f"tcp://127.0.0.1:{port}")
         subscriber.subscribe(b"@abcdefgh")
         subscriber.subscribe(b"*")
-    until(lambda: told_so_far() == [b"\x01*"] * 2 + [b"\x01@abcdefgh"] * 2)
+    subscribers[0].subscribe(b"first")
+    until(lambda: told_so_far() == [b"\x01*"] * 2 + [b"\x01@abcdefgh"] * 2 + [b"\x01first"])
     other.destroy(linger=0)
-    until(lambda: told_so_far()[:2] == [b"\x00*", b"\x00@abcdefgh"])
+    until(lambda: told_so_far()[:1] == [b"\x00first"])
     third.destroy(linger=0)
-    until(lambda: told_so_far()[:4] == [b"\x00*"] * 2 + [b"\x00@abcdefgh"] * 2)
+    until(lambda: told_so_far()[:3] == [b"\x00*", b"\x00@abcdefgh", b"\x00first"])
     assert len(told) == 8
+
+
+def test_a_connection_that_subscribes_twice_leaves_nobody_behind(sockets: Sockets, context: Any, until: Until) -> None:
+    port = sockets.bind_publisher("127.0.0.1", 0)
+    told: list[bytes | None] = []
+    twice, once = context.socket(zmq.XSUB), context.socket(zmq.SUB)
+    for subscriber in (twice, once):
+        subscriber.connect(f"tcp://127.0.0.1:{port}")
+    twice.send(b"\x01+")
+    twice.send(b"\x01+")
+    once.subscribe(b"+")
+    until(lambda: told.extend(whole_frames(sockets.publisher, 10)) or told == [b"\x01+"] * 3)
+    once.close(linger=0)
+    twice.close(linger=0)
+    until(lambda: told.extend(whole_frames(sockets.publisher, 10)) or told[3:] == [b"\x00+"])
 
 
 def test_listening_twice_to_one_topic_is_told_once(sockets: Sockets, context: zmq.Context[Any]) -> None:

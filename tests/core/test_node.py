@@ -111,7 +111,15 @@ def test_subscriptions_to_other_topics_are_no_links(node: Node) -> None:
     for topic in (b"*", b"", b"@short", b"#" + bytes(8)):
         assert node.handle(Subscribed(topic), 1.0) == []
         assert node.handle(Unsubscribed(topic), 1.0) == []
-    assert node.local.fan.subscribers == {}
+    assert node.local.fan.subscribers == set()
+
+
+def test_nothing_is_published_to_observers_once_the_last_is_gone(node: Node) -> None:
+    for _ in range(3):  # a stranger may subscribe as often as he likes; his end is told once
+        (told,) = node.handle(Subscribed(b"+"), 1.0)
+        assert told.frame[:1] == b"+"
+    node.handle(Unsubscribed(b"+"), 1.0)
+    assert node.tick(5.0) == []
 
 
 def test_subscriptions_are_bounded(node_of: Any) -> None:

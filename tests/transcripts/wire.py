@@ -228,7 +228,8 @@ class Wire:
     def _tell_publishers(self, party: Party, input: Input) -> None:
         for endpoint, up in party.links.items():
             other = self._at(endpoint)
-            if up and other is not None:
+            goes_on = type(input) is Unsubscribed and self._listens(endpoint, input.topic)
+            if up and other is not None and not goes_on:
                 self.send(party.label, other.label, input)
 
     def _connect(self, party: Party, effect: Connect) -> None:
@@ -254,8 +255,12 @@ class Wire:
     def _unsubscribe(self, party: Party, endpoint: str, *, up: bool) -> None:
         other = self._at(endpoint)
         if up and other is not None:
-            for topic in party.topics:
+            for topic in [topic for topic in party.topics if not self._listens(endpoint, topic)]:
                 self.send(party.label, other.label, Unsubscribed(topic))
+
+    def _listens(self, endpoint: str, topic: bytes) -> bool:
+        """Whether anybody listens there to this topic: a publisher is told only of the last end."""
+        return any(party.links.get(endpoint) and topic in party.topics for party in self._running())
 
     def _at(self, endpoint: str) -> Party | None:
         host = endpoint.partition(":")[0]
