@@ -289,13 +289,11 @@ class Engine(Reads):
 
     # a forked child ---------------------------------------------------------------------------------------------------
 
-    def endpoints_in_use(self) -> tuple[Collection[str], Collection[str]]:
-        """For a forked child: where the parent is bound, and where it may be connected to."""
-        if self._forked:  # let go of already: by now these may be a stranger's
-            return (), ()
-        bound = self._bus.bound if self._bus is not None else set()
-        origins = tuple(self._node.local.table.origins.values()) if self._node is not None else ()
-        return bound, {endpoint for origin in origins for endpoint in (origin.contact, origin.publisher)}
+    def sockets_in_use(self) -> tuple[Collection[str], Mapping[int, str]]:
+        """For a forked child: where the parent is bound, and its descriptors of links and probes, with their other ends."""
+        if self._forked or self._bus is None:  # let go of already: by now these may be a stranger's
+            return (), {}
+        return self._bus.bound, self._bus.dialled
 
     def abandon_in_child(self) -> None:
         """In a forked child: thread and sockets are the parent's. Calls raise `PeerForked`."""

@@ -1,9 +1,14 @@
 """What a forked child inherits, and how it lets go: the parent's threads do not exist there, its connections do.
 
 While a child holds copies of them, the kernel keeps a dead parent's connections open and its port answering, and others
-see a kill -9 only as silence. So the child puts /dev/null in the place of each of the parent's TCP sockets. The numbers
-stay taken: libzmq's objects, which nobody uses there, cannot touch a stranger's descriptor. The parent is not disturbed:
+see a kill -9 only as silence. So the child puts /dev/null in the place of the parent's TCP sockets. The numbers stay
+taken: libzmq's objects, which nobody uses there, cannot touch a stranger's descriptor. The parent is not disturbed:
 no `shutdown`, no epoll call, nothing of libzmq; the connection itself is shared, the descriptor is not.
+
+A socket is the parent's if its own end is where the parent is bound, or if its descriptor is one that libzmq named for a
+link (or that we opened for a probe) and its other end is the one dialled. What only looks alike, such as a connection of the
+host to a member, is the host's. So is what cannot be told, as the connection of a call: it proves nothing to anybody, and
+the other end gives it up within 30 s (`HEARTBEAT_TIMEOUT_S`).
 
 `subprocess` does not come here (it runs no hooks, and libzmq's descriptors close on exec), unless it is given a
 `preexec_fn`. Signallers (eventfd, epoll) stay: they reach nobody else, and cannot be told from those of the host.
@@ -12,9 +17,10 @@ no `shutdown`, no epoll call, nothing of libzmq; the connection itself is shared
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -28,8 +34,8 @@ EVERY_HOST = ("0.0.0.0", "::")
 class Inherited(Protocol):
     """A peer, as a forked child finds it."""
 
-    def endpoints_in_use(self) -> tuple[Collection[str], Collection[str]]:
-        """Where it is bound, and where it may be connected to, as `ip:port`."""
+    def sockets_in_use(self) -> tuple[Collection[str], Mapping[int, str]]:
+        """Where it is bound, and the descriptors that it dialled with, each with its other end, as `ip:port`."""
         ...
 
     def abandon_in_child(self) -> None:
@@ -52,23 +58,23 @@ def remember(peer: Inherited) -> None:
 
 def _after_fork() -> None:
     bound: set[str] = set()
-    dialled: set[str] = set()
+    dialled: dict[int, str] = {}
     for peer in list(_inherited):  # all are kept: one that begins anew may be forked again before it has
         with suppress(Exception):  # what cannot be told is kept; the child must live
-            here, there = peer.endpoints_in_use()
+            here, there = peer.sockets_in_use()
             bound.update(here)
             dialled.update(there)
         peer.abandon_in_child()
     let_go(bound, dialled)
 
 
-def let_go(bound: Collection[str], dialled: Collection[str]) -> int:
-    """Replace every TCP socket bound to or connected to one of these by /dev/null. How many; never raises.
+def let_go(bound: Collection[str], dialled: Mapping[int, str]) -> int:
+    """Replace by /dev/null every TCP socket bound to one of these, or dialled with this descriptor. How many; never raises.
 
     Some 5 µs for each socket of the process, 1 µs for any other descriptor.
     """
     ports = {endpoint.rpartition(":")[2] for endpoint in bound}
-    found = [d for d in _open_descriptors() if _is_of(d, bound, ports, dialled)] if bound or dialled else []
+    found = [d for d in _open_descriptors() if _is_of(d, bound, ports, dialled.get(d))] if bound or dialled else []
     if found:
         with suppress(OSError):  # without a free descriptor they are kept
             nothing = os.open(os.devnull, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
@@ -85,16 +91,18 @@ def _open_descriptors() -> list[int]:
     return []
 
 
-def _is_of(descriptor: int, bound: Collection[str], ports: Collection[str], dialled: Collection[str]) -> bool:
+def _is_of(descriptor: int, bound: Collection[str], ports: Collection[str], dialled: str | None) -> bool:
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return False
         with native.borrowed(descriptor) as twin:
+            if twin.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:  # UDP has ports of its own
+                return False
             here = _spelled(twin.getsockname())
             port = here.rpartition(":")[2]
             if port in ports and (here in bound or any(join_address(host, int(port)) in bound for host in EVERY_HOST)):
                 return True
-            return bool(here) and _spelled(twin.getpeername()) in dialled
+            return dialled is not None and _spelled(twin.getpeername()) == dialled
     except OSError:  # closed meanwhile, or not connected
         return False
 

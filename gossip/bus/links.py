@@ -50,12 +50,16 @@ class LinkState(Enum):
 
 @dataclass(slots=True)
 class Link:
-    """One endpoint. `due`: when to dial, to give up dialling, to shorten the back-off, or to forget, by state."""
+    """One endpoint. `due`: when to dial, to give up dialling, to shorten the back-off, or to forget, by state.
+
+    `descriptor`: of the connection that was made last, by libzmq; -1 before.
+    """
 
     endpoint: str
     state: LinkState
     due: float
     backoff_s: float
+    descriptor: int = -1
 
 
 class Links:
@@ -82,6 +86,11 @@ class Links:
     def up(self) -> int:
         """How many links are up now. O(links)."""
         return sum(link.state is LinkState.UP for link in tuple(self._links.values()))
+
+    @property
+    def descriptors(self) -> dict[int, str]:
+        """The descriptor of each connection with its endpoint; a broken one's may be another's by now. O(links)."""
+        return {link.descriptor: link.endpoint for link in tuple(self._links.values()) if link.descriptor >= 0}
 
     def state(self, endpoint: str) -> LinkState | None:
         """The state of one link, None if it is not wanted. O(1)."""
@@ -120,8 +129,11 @@ class Links:
             link = self._links.get(endpoint.decode("ascii", "replace").removeprefix("tcp://"))
             if link is None or link.state not in (LinkState.DIALLING, LinkState.UP):
                 continue
-            event = zmq.Event(_EVENT.unpack(head)[0])
-            if event is zmq.Event.HANDSHAKE_SUCCEEDED:
+            number, value = _EVENT.unpack(head)
+            event = zmq.Event(number)
+            if event is zmq.Event.CONNECTED:
+                link.descriptor = value
+            elif event is zmq.Event.HANDSHAKE_SUCCEEDED:
                 self._rise(link, now)
             elif self._broke(link, event, now):
                 closed.append(LinkClosed(link.endpoint))

@@ -44,6 +44,11 @@ class Probes:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def descriptors(self) -> dict[int, str]:
+        """The descriptor of each with its endpoint."""
+        return {descriptor: probe.endpoint for descriptor, probe in tuple(self._open.items())}
+
     def start(self, endpoint: str, now: float) -> Probed | None:
         """Probe `ip:port`. Returns the answer if it is known at once, else None: it comes from `finish` or `tick`."""
         if len(self._open) >= PROBES_OPEN_MAX or not self._descriptors.reserve(now, DESCRIPTORS_PER_PROBE):

@@ -28,7 +28,8 @@ RECOUNT_S = 1.0  # descriptors are counted at most this often
 
 MONITOR_ENDPOINT = "inproc://links"
 MONITOR_EVENTS = (
-    zmq.Event.HANDSHAKE_SUCCEEDED
+    zmq.Event.CONNECTED  # names the descriptor
+    | zmq.Event.HANDSHAKE_SUCCEEDED
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_AUTH
@@ -113,7 +114,7 @@ class Sockets:
         monitor: zmq.SyncSocket = self.context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.LINGER, 0)
         # libzmq's I/O thread sends the events and waits when the queue is full: no bound here. We alone cause events,
-        # at most three a dial.
+        # at most four a dial.
         monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.connect(MONITOR_ENDPOINT)
         return monitor

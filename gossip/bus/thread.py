@@ -202,6 +202,11 @@ class BusThread:
         return self._links.up
 
     @property
+    def dialled(self) -> dict[int, str]:
+        """The descriptors of links and probes with the endpoints they dialled, for a forked child. O(links + probes)."""
+        return {**self._links.descriptors, **self._probes.descriptors}
+
+    @property
     def loop_lag_s(self) -> float:
         """How late the latest tick was, at worst, within the last `LAG_WINDOW_S` to twice that. Any thread."""
         return self._lag.value

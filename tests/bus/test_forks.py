@@ -231,6 +231,70 @@ print("end")
     )
 
 
+def test_a_child_keeps_what_its_host_has_at_endpoints_of_members(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+with Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[]) as other, Peer(
+    "host", cluster=cluster, bind="127.0.0.1:0", seeds=[other.address]
+) as peer:
+    until(lambda: peer.status().links == other.status().links == 1)
+    host, _, port = peer.address.rpartition(":")
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind((host, int(port)))  # the numbers of UDP are others
+    own = [socket.create_connection((end.rpartition(":")[0], int(end.rpartition(":")[2])))
+           for end in (other.address, other._node.local.me.publisher)]
+    kept = [os.fstat(one.fileno()).st_ino for one in (datagrams, *own)]
+
+    def run():
+        assert [os.fstat(one.fileno()).st_ino for one in (datagrams, *own)] == kept
+        datagrams.sendto(b"x", datagrams.getsockname())
+        assert datagrams.recv(1) == b"x"
+        assert all(one.getpeername() for one in own)
+
+    assert ended(forked(run)) == 0
+    for one in (datagrams, *own):
+        one.close()
+print("end")
+""",
+    )
+
+
+def test_a_child_lets_go_of_the_links_of_its_parent(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+def connected(endpoint):
+    far = f"{int.from_bytes(socket.inet_aton(endpoint.rpartition(':')[0]), 'little'):08X}:{int(endpoint.rpartition(':')[2]):04X}"
+    with open("/proc/self/net/tcp") as table:
+        lines = [line.split() for line in table]
+    inodes = {f"socket:[{words[9]}]" for words in lines if words[2] == far}
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            found += os.readlink(f"/proc/self/fd/{descriptor}") in inodes
+        except OSError:
+            pass
+    return found
+
+with Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[]) as other:
+    contact, publisher = other.address, other._node.local.me.publisher
+    server = os.fork()
+    if server == 0:  # the link is to be seen from one side only
+        with Peer("host", cluster=cluster, bind="127.0.0.1:0", seeds=[contact]) as peer:
+            until(lambda: peer.status().links == 1)
+            assert connected(publisher) == 1
+            code = ended(forked(lambda: os._exit(0 if connected(publisher) == 0 else 1)))
+            assert connected(publisher) == 1
+        os._exit(code)
+    assert ended(server) == 0
+print("end")
+""",
+    )
+
+
 def test_a_forked_child_looks_up_without_a_gap_and_becomes_a_member_of_its_own(python: Python) -> None:
     succeeds(
         python,
