@@ -44,6 +44,21 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def minutes(text: str) -> float:
+    """A number of minutes above 0."""
+    found = seconds(text)
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return found
+
+
 @contextmanager
 def warnings_on_stderr(command: str) -> Iterator[None]:
     """What is warned of within the block, as lines of this command."""
