@@ -9,7 +9,7 @@ import sys
 from ..simulation.scenarios import SCENARIOS, play
 from ..simulation.stage import Report
 from .arguments import minutes, positive, whole
-from .printing import put, table
+from .printing import put
 
 DESCRIPTION = """\
 Run one scenario of the fault matrix: the real core on a virtual network and
@@ -44,7 +44,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def run(options: argparse.Namespace) -> int:
     """Play the scenario and print the report; returns the exit code. Raises `ConfigError`."""
     if options.list:
-        put(table((), [(one.name, one.row, one.what) for one in SCENARIOS.values()]))
+        width = max(map(len, SCENARIOS))
+        put("\n".join(f"{one.name:{width}}  row {one.row:3}  {one.what}" for one in SCENARIOS.values()))
         return 0
     if options.scenario is None:
         options.usage_error("which scenario? `gossip simulate --list` shows them")

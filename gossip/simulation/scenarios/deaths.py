@@ -9,9 +9,9 @@ from ..stage import Stage, quantile
 DEAD_SHARE = 0.3
 
 
-def _gone_from(stage: Stage, ids: list[str], most_s: float) -> float:
-    """How long until no living peer that runs holds any of these for a member."""
-    awake = [peer for peer in stage.living if not peer.paused]
+def _gone_from(stage: Stage, ids: list[str], most_s: float, at: list[SimulatedPeer] | None = None) -> float:
+    """How long until none of these peers, by default all that run, holds any of those ids for a member."""
+    awake = at or [peer for peer in stage.living if not peer.paused]
     return stage.until(lambda: not any(id in stage.checkers.shown[peer].members for peer in awake for id in ids), most_s)
 
 
@@ -85,7 +85,7 @@ def half_change(stage: Stage) -> None:
         stage.register(dying)
         stage.kill([dying])
         others = [peer for peer in stage.living if peer is not late]
-        stage.until(lambda: all(dying.id not in stage.checkers.shown[peer].members for peer in others), 10.0)
+        _gone_from(stage, [dying.id], 10.0, others)
         seen = _lives_told(stage, dying, others)
         stage.network.unclog(late.host)
         stage.truth.trouble([late], stage.now)

@@ -63,7 +63,8 @@ def duplicate_id(stage: Stage) -> None:
     id, start = older.id, stage.now
     younger = stage.spawn(id=id, seeds=[stage.living[0].contact])
     stage.register(younger)
-    lives, told = set(), {older: float("inf"), younger: float("inf")}
+    lives: set[tuple[int, int]] = set()
+    told = {older: float("inf"), younger: float("inf")}
 
     def parted() -> bool:
         for peer, at in told.items():
