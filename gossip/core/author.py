@@ -21,6 +21,7 @@ from .messages import Delta, Header, HeaderFlags, Incarnation, InstanceKey
 from .origin import Origin, record_bytes
 
 REMOVALS_PER_DELTA = 128  # so that one frame holds them, whatever their names
+STATES_BYTES_MAX = 4 << 20  # of encoded states kept for those who ask next: newcomers ask for the same ones
 STALE_MAX = 64  # renewed times to live that the heap still holds
 
 
@@ -36,6 +37,8 @@ class Author:
         self._numbers: dict[InstanceKey, int] = {}  # which registration holds the key: a handle of an earlier one is stale
         self._registrations = 0
         self._bytes = 0  # what my instances weigh, for the bound
+        self._states: dict[str, tuple[Incarnation, int, list[bytes]]] = {}  # origin -> (incarnation, version, its frames)
+        self._states_bytes = 0
 
     @property
     def _me(self) -> Origin:
@@ -96,7 +99,28 @@ class Author:
         self._spread_state()
 
     def state_frames(self, origin: Origin) -> list[bytes]:
-        """An origin's whole state at its present version, cut into frames. O(size)."""
+        """An origin's whole state at its present version, cut into frames. O(1) if it was asked for lately, else O(size)."""
+        kept = self._states.get(origin.id)
+        if kept is not None and kept[0] == origin.incarnation and kept[1] == origin.version:
+            return kept[2]
+        frames = self._encode_state(origin)
+        if origin is not self._me:
+            self._keep_state(origin, frames)
+        return frames
+
+    def _keep_state(self, origin: Origin, frames: list[bytes]) -> None:
+        former = self._states.pop(origin.id, None)
+        if former is not None:
+            self._states_bytes -= sum(map(len, former[2]))
+        size = sum(map(len, frames))
+        if self._states_bytes + size > STATES_BYTES_MAX:
+            self._states.clear()
+            self._states_bytes = 0
+        if size <= STATES_BYTES_MAX:
+            self._states[origin.id] = origin.incarnation, origin.version, frames
+            self._states_bytes += size
+
+    def _encode_state(self, origin: Origin) -> list[bytes]:
         local = self._local
         return local.codec.encode_state(
             origin.id,

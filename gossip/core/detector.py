@@ -468,11 +468,15 @@ class Detector:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do; may be early. O(cases)."""
-        found = min(self._gather_until, self._rejudge_at)
-        if self.watches:
-            found = min(found, self._silence_due)
+        found = self._silence_due if self.watches else NEVER
+        if self._gather_until < found:
+            found = self._gather_until
+        if self._rejudge_at < found:
+            found = self._rejudge_at
         for again in self._reprobes.values():
             found = min(found, again.due)
+        if not self.cases:
+            return found
         origins = self._local.table.origins
         for id, case in self.cases.items():
             origin = origins.get(id)

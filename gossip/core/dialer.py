@@ -213,5 +213,5 @@ class Dialer:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
-        found = min(self._next_dial, NEVER if self._local.synced else self._deadline())
+        found = self._next_dial if self._local.synced else min(self._next_dial, self._deadline())
         return min(found, self.rendezvous.next_deadline()) if self.rendezvous is not None else found

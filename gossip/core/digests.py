@@ -34,17 +34,17 @@ class Digests:
 
     def __init__(self, config: Heartbeats) -> None:
         self._config = config
-        self._current = 0
+        self.current = 0  # what mine is, as of the last `now_is`
         self._recent: OrderedDict[int, float] = OrderedDict()  # former digest -> until when it was mine
         self.neighbours: dict[IdHash, Neighbour] = {}
         self._due = NEVER  # no neighbour is due earlier
 
     def now_is(self, digest: int, now: float) -> None:
         """My digest after each input."""
-        if digest != self._current:
-            self._recent.pop(self._current, None)
-            self._recent[self._current] = now
-            self._current = digest
+        if digest != self.current:
+            self._recent.pop(self.current, None)
+            self._recent[self.current] = now
+            self.current = digest
             if len(self._recent) > HISTORY_MAX:
                 self._recent.popitem(last=False)
 
@@ -52,12 +52,12 @@ class Digests:
         """A heartbeat came; it is judged after the grace, or at once if it agrees."""
         neighbour = self.neighbours.get(sender)
         if neighbour is None:
-            if urgent and digest == self._current:
+            if urgent and digest == self.current:
                 return
             neighbour = self.neighbours[sender] = Neighbour(digest, now)
         neighbour.digest, neighbour.heard_at = digest, now
         neighbour.urgent = urgent
-        if digest == self._current:
+        if digest == self.current:
             self._agree(neighbour)
         else:
             neighbour.due = min(neighbour.due, now + self._config.digest_grace_s)
@@ -67,7 +67,7 @@ class Digests:
         neighbour.due, neighbour.mismatches, neighbour.agrees = NEVER, 0, True
 
     def _was_mine(self, neighbour: Neighbour) -> bool:
-        if neighbour.digest == self._current:
+        if neighbour.digest == self.current:
             return True
         until = self._recent.get(neighbour.digest)
         return until is not None and until >= neighbour.heard_at - self._config.digest_history_s

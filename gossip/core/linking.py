@@ -63,4 +63,5 @@ class Linker:
 
     def next_deadline(self) -> float:
         """When `due` may become true."""
-        return min(self._next if self._local.links_dirty else NEVER, self._mesh.next_deadline())
+        retiring = self._mesh.next_deadline()
+        return self._next if self._local.links_dirty and self._next < retiring else retiring

@@ -19,6 +19,7 @@ from .origin import Origin, Outcome
 ARRIVING_MAX = 64  # unknown origins whose states are arriving in parts
 GAPS_MAX = 1024  # origins waiting for a pull
 WEIGHT_SLACK = 2  # an author counts its instances, we count frames: twice the bound is surely beyond it
+NEVER = float("inf")
 DEAD_STATE_S = 600.0  # a dead origin keeps its state so long, then only its floor
 
 
@@ -211,6 +212,8 @@ class Merger:
 
     def due_gaps(self, now: float) -> list[tuple[str, str]]:
         """(origin id, contact) of all whose missing deltas did not arrive in time."""
+        if not self.gaps:
+            return []
         due = [(id, contact) for id, (at, contact) in self.gaps.items() if at <= now]
         for id, _ in due:
             del self.gaps[id]
@@ -218,7 +221,7 @@ class Merger:
 
     def next_deadline(self) -> float:
         """When the next gap is to be pulled."""
-        return min((at for at, _ in self.gaps.values()), default=float("inf"))
+        return min(at for at, _ in self.gaps.values()) if self.gaps else NEVER
 
     def expire(self, now: float) -> None:
         """Old deaths become floors, old floors end."""

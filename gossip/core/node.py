@@ -260,10 +260,14 @@ class Node:
         return until if self._last_tick < until else NEVER
 
     def _effects(self, now: float) -> list[Effect]:
-        local = self.local
-        self._digests.now_is(local.table.digest, now)
-        effects, local.out = local.out, []
-        return effects
+        local, digests = self.local, self._digests
+        if local.table.digest != digests.current:
+            digests.now_is(local.table.digest, now)
+        effects = local.out
+        if effects:
+            local.out = []
+            return effects
+        return []
 
     # commands -------------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ class Pings:
 
     def overdue(self, now: float) -> list[Origin]:
         """Give up the pings whose time is over; the members they were for."""
+        if not self._open:
+            return []
         ended = [self._end(call, ping) for call, ping in list(self._open.items()) if ping.deadline <= now]
         return [origin for origin in ended if origin is not None]
 
@@ -70,4 +72,4 @@ class Pings:
 
     def next_deadline(self) -> float:
         """When the next ping is given up."""
-        return min((ping.deadline for ping in self._open.values()), default=NEVER)
+        return min(ping.deadline for ping in self._open.values()) if self._open else NEVER

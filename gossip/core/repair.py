@@ -315,7 +315,7 @@ class Repair:
 
     def next_deadline(self) -> float:
         """When the next conversation is given up."""
-        return min((talk.deadline for talk in self.conversations.values()), default=NEVER)
+        return min(talk.deadline for talk in self.conversations.values()) if self.conversations else NEVER
 
     # answering --------------------------------------------------------------------------------------------------------
 

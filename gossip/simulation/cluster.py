@@ -17,6 +17,7 @@ from ..core.effects import Changed, Happened, Input
 from ..core.node import Node
 from ..core.observer import ObserverNode
 from ..core.selfhood import Identity
+from .memory import SharedCodec
 from .network import Network
 from .peers import SimulatedObserver, SimulatedPeer
 
@@ -57,6 +58,7 @@ class Cluster:
         self.contacts: dict[str, SimulatedPeer] = {}
         self.on_event: list[OnEvent] = []
         self.tap: Tap | None = None
+        self._codecs: dict[tuple[int, int], SharedCodec] = {}
         self._starts: dict[SimulatedPeer, _Start] = {}
         self._spawned = 0
 
@@ -107,6 +109,7 @@ class Cluster:
             zero_configuration=start.zero_configuration,
             check_reach=start.check_reach,
         )
+        node.local.codec = self.codec(node.local.config)
         peer = SimulatedPeer(self, node, len(self._starts), host, f"{host}:{port}", f"{host}:{port + 1}")
         peer.wall_skew_s = wall_skew_s
         self._starts[peer] = start
@@ -114,6 +117,13 @@ class Cluster:
         self.publishers[peer.publisher] = self.contacts[peer.contact] = peer
         peer.perform(node.start(now))
         return peer
+
+    def codec(self, config: Config) -> SharedCodec:
+        """The codec of all nodes with these limits."""
+        limits = config.limits.frame_bytes_max, config.limits.state_part_bytes_max
+        if limits not in self._codecs:
+            self._codecs[limits] = SharedCodec("default", frame_bytes_max=limits[0], part_bytes_max=limits[1])
+        return self._codecs[limits]
 
     def restart(self, peer: SimulatedPeer, *, lose_clock_s: float = 0.0) -> SimulatedPeer:
         """The same id on the same ip and ports again, nothing saved; killed first if it runs. Returns the new process.
@@ -137,6 +147,7 @@ class Cluster:
             chance=self.network.random,
             seeds=seeds or [peer.contact for peer in self.running][:1],
         )
+        node.local.codec = self.codec(self.config)
         observer = SimulatedObserver(self, node, -self._spawned, host)
         self.contacts[observer.contact] = observer
         self.observers.append(observer)
