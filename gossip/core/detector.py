@@ -124,6 +124,11 @@ class Detector:
             self._doubt_until = now
             self._gather_until = now if self._gathered else NEVER
 
+    @property
+    def doubting(self) -> bool:
+        """Whether I wait for somebody's answer to know that I am not the sick one."""
+        return bool(self._doubt_pings)
+
     def link_closed(self, hash: IdHash, endpoint: str) -> None:
         """The link to a member broke. If I watch it, find out whether its process is gone."""
         origin = self._local.table.by_hash.get(hash)
@@ -211,8 +216,8 @@ class Detector:
             at = self._silent_at(watch, origin)
             if now >= at:
                 silent.append((origin, watch))
-            else:
-                due = min(due, at)
+            elif at < due:
+                due = at
         self._silence_due = due
         if silent:
             self._doubt_myself(now)

@@ -144,6 +144,7 @@ class Node:
         self._forget_at = NEVER
         self._leave_until: float | None = None
         self._untold: set[IdHash] = set()  # who is to hear my goodbye in a conversation, of the audience
+        self._due: float | None = None  # the next deadline, None if it may have moved
 
     # what is so -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +207,8 @@ class Node:
         if now >= self._forget_at:
             self._forget_others(now)
         try:
-            self._HANDLERS[type(input)](self, input, now)
+            if self._HANDLERS[type(input)](self, input, now):
+                return []  # nothing new: no effects, no change, no earlier deadline
         except ForeignCluster:
             self._meet_foreigner(input, now)
         except UnknownKind:
@@ -241,7 +243,12 @@ class Node:
         return self._effects(now)
 
     def next_deadline(self) -> float:
-        """When `tick` is due."""
+        """When `tick` is due; may be early. O(1) unless something happened since it was asked last."""
+        if self._due is None:
+            self._due = self._find_deadline()
+        return self._due
+
+    def _find_deadline(self) -> float:
         return min(
             self._next_heartbeat,
             self._next_expiry,
@@ -260,6 +267,7 @@ class Node:
         return until if self._last_tick < until else NEVER
 
     def _effects(self, now: float) -> list[Effect]:
+        self._due = None
         local, digests = self.local, self._digests
         if local.table.digest != digests.current:
             digests.now_is(local.table.digest, now)
@@ -332,19 +340,19 @@ class Node:
 
     # PUB/SUB --------------------------------------------------------------------------------------------------------
 
-    def _on_heard(self, input: Heard, now: float) -> None:
+    def _on_heard(self, input: Heard, now: float) -> bool:
         frame = input.frame
         if len(frame) > TOPIC_BYTES + 1 and frame[0] == _AT:
-            if frame[TOPIC_BYTES + 1] == _ENVELOPE_KIND:
-                self._on_delegated(frame, now)
-            else:
-                self._on_told(frame[TOPIC_BYTES:], now)
+            if frame[TOPIC_BYTES + 1] != _ENVELOPE_KIND:
+                return self._on_told(frame[TOPIC_BYTES:], now)
+            self._on_delegated(frame, now)
         elif frame[:1] == TOPIC_ALL:
             message = self.local.codec.decode(frame[1:])
             if isinstance(message, Accusation):
                 self._detector.hear(message, frame[1:], now)
         else:
             raise WireError("a frame without a topic of ours")
+        return False
 
     def _on_delegated(self, frame: bytes, now: float) -> None:
         """The relay path: pass the range on whatever becomes of the frame here; then merge it if it is new."""
@@ -370,32 +378,38 @@ class Node:
             if carrier is not None and carrier is not self.local.me:
                 self._merger.missed(delta.origin, carrier.contact, now)
 
-    def _on_told(self, body: bytes, now: float) -> None:
+    def _on_told(self, body: bytes, now: float) -> bool:
         message = self.local.codec.decode(body)
         if isinstance(message, Heartbeat):
-            self._on_heartbeat(message, now)
-        elif isinstance(message, Delta):
+            return self._on_heartbeat(message, now)
+        if isinstance(message, Delta):
             self._merger.take(message, body, now)
+        return False
 
-    def _on_heartbeat(self, beat: Heartbeat, now: float) -> None:
-        local = self.local
+    def _on_heartbeat(self, beat: Heartbeat, now: float) -> bool:
+        """Whether it told nothing but that its sender lives and holds what I hold, as nearly all of them do."""
+        local, digests, detector = self.local, self._digests, self._detector
         origin = local.table.by_hash.get(beat.sender)
         if origin is None or origin is local.me:
             local.counters["heartbeats_of_strangers"] += 1
-            return
+            return False
+        quiet = beat.digest == digests.current and not beat.linked and origin.state is MemberState.ALIVE and not detector.doubting
         if self.mesh.came_up(beat.sender):
-            local.links_dirty = True
+            local.links_dirty, quiet = True, False
         if beat.incarnation < origin.incarnation:
-            return
+            return False
         if origin.state is not MemberState.ALIVE:
             self._dial_member(origin, now)
-        self._detector.heard(origin.id, now)
+        detector.heard(origin.id, now)
         self._heard_somebody(now)
-        if (beat.incarnation, beat.version) > (origin.incarnation, origin.version):
-            self._merger.missed(origin.id, origin.contact, now)
+        if beat.version != origin.version or beat.incarnation != origin.incarnation:
+            quiet = False
+            if (beat.incarnation, beat.version) > (origin.incarnation, origin.version):
+                self._merger.missed(origin.id, origin.contact, now)
         # one who is not watched may never speak again: only a link that came up is compared, once
-        if origin.alive and (beat.linked or origin.id in self._detector.watches):
-            self._digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)
+        if origin.alive and (beat.linked or origin.id in detector.watches):
+            digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)
+        return quiet
 
     def _on_subscribed(self, input: Subscribed, now: float) -> None:
         """A link to me is up: say at once how far I am, so that nothing falls between joining and listening."""
@@ -434,7 +448,7 @@ class Node:
         self._next_heartbeat = max(now, self._next_heartbeat + local.config.heartbeats.interval_s)
         frame = local.codec.encode(self._heartbeat(linked=False))
         local.show(frame)
-        for hash in sorted(local.overlay.watchers(local.me.hash)):
+        for hash in local.overlay.my_watchers():
             if hash in local.fan.subscribers:
                 local.tell(hash, frame)
 
@@ -594,7 +608,7 @@ class Node:
             self._complained_at = now
             self.local.notice(self.local.me.id, f"dropped a frame that is no message of ours ({why}); more are only counted")
 
-    _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
+    _HANDLERS: ClassVar[dict[type, Callable[..., bool | None]]] = {
         Heard: _on_heard,
         Subscribed: _on_subscribed,
         Unsubscribed: _on_unsubscribed,

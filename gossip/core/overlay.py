@@ -82,19 +82,21 @@ class Ring:
 class Overlay:
     """The rings of all living members, me among them, and the links chosen so far."""
 
-    __slots__ = ("_chosen", "full_mesh_max", "me", "members", "rings")
+    __slots__ = ("_chosen", "_my_watchers", "full_mesh_max", "me", "members", "rings")
 
     def __init__(self, me: IdHash, *, full_mesh_max: int) -> None:
         self.me = me
         self.full_mesh_max = full_mesh_max
         self.rings = tuple(Ring(number) for number in range(RINGS))
         self.members: set[IdHash] = set()
+        self._my_watchers: tuple[IdHash, list[IdHash]] | None = None  # me, and who watches me; None if members changed
         self._chosen: dict[tuple[int, int], IdHash] = {}  # (ring, slot) -> the publisher kept in it
         self.add(me)
 
     def add(self, hash: IdHash) -> None:
         """A member lives. Twice is once."""
         if hash not in self.members:
+            self._my_watchers = None
             self.members.add(hash)
             for ring in self.rings:
                 ring.add(hash)
@@ -102,6 +104,7 @@ class Overlay:
     def remove(self, hash: IdHash) -> None:
         """A member is gone."""
         if hash in self.members:
+            self._my_watchers = None
             self.members.discard(hash)
             for ring in self.rings:
                 ring.remove(hash)
@@ -136,6 +139,12 @@ class Overlay:
     def audience(self) -> set[IdHash]:
         """Who surely links to me, sooner or later: all members of a small cluster, else my watchers."""
         return self.members - {self.me} if len(self.members) <= self.full_mesh_max else self.watchers(self.me)
+
+    def my_watchers(self) -> list[IdHash]:
+        """Who watches me, in one order for all. O(1) unless members changed."""
+        if self._my_watchers is None or self._my_watchers[0] != self.me:
+            self._my_watchers = self.me, sorted(self.watchers(self.me))
+        return self._my_watchers[1]
 
     def watched(self) -> set[IdHash]:
         """Whom I watch: those 1 to 4 places before me in each ring."""

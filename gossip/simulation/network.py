@@ -10,6 +10,7 @@ so the same seed gives the same trace.
 
 from __future__ import annotations
 
+import gc
 import heapq
 from array import array
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 START_S = 1000.0
 TRACE_EVENTS = 4096  # what happened is hashed in runs of so many
+YOUNG_EVENTS = 1 << 16  # young garbage is collected after so many
 SYN_RTO_S = 1.0  # a lost SYN is sent again after this, doubling (RFC 6298, section 2.1)
 RTO_S = 0.2  # Linux' least; a lost segment of a quiet stream is sent again after this, doubling
 RTO_MAX_S = 120.0
@@ -155,9 +157,13 @@ class Network:
         return True
 
     def run(self, seconds: float) -> None:
-        """Run all events of so many seconds."""
-        end = self.now + seconds
+        """Run all events of so many seconds.
+
+        Python's garbage collector rests meanwhile: it would look through all peers again and again, and find nothing.
+        """
+        end, collecting = self.now + seconds, gc.isenabled()
         heap, pop, note, events = self.heap, heapq.heappop, self._times.append, 0
+        gc.disable()
         try:
             while heap and heap[0][0] <= end:
                 now, _, what, argument = pop(heap)
@@ -166,9 +172,13 @@ class Network:
                 note(now)
                 if not events % TRACE_EVENTS:
                     self._hash_marks()
+                    if not events % YOUNG_EVENTS:
+                        gc.collect(1)
                 what(argument)
         finally:
             self.events += events
+            if collecting:
+                gc.enable()
         self.now = end
 
     @property

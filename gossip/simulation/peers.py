@@ -179,6 +179,8 @@ class SimulatedPeer(Reads):
         self.network.marks += mark
         if self._deaf:
             self._hold(input, pipe)
+        elif self.cluster.tap is None:
+            self.perform(self.node.handle(input, self.network.now))
         else:
             self._handle(input)
 

@@ -30,6 +30,10 @@ def _nothing(item: object) -> None:
     """Takes what a broken connection still brings."""
 
 
+def _nobody() -> None:
+    """Is told of the end of a broken connection."""
+
+
 class Pipe:
     """One direction of a connection. `take` gets what arrives."""
 
@@ -172,7 +176,7 @@ class Pipe:
 
     def shut(self) -> None:
         """Both ends are closed."""
-        self.take, self.queue, self.doubt = _nothing, None, NEVER
+        self.take, self.queue, self.doubt, self.starved = _nothing, None, NEVER, _nobody  # no cycles are left
         self.source.closed_sent += self.messages
         self.source.closed_sent_bytes += self.bytes
         self.target.closed_received += self.messages
