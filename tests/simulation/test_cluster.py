@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -551,3 +552,116 @@ def test_who_is_synced_holds_all_whichever_of_its_seeds_told_what(seed: int, jit
         while not newcomer.node.synced:  # event by event: what holds a moment later is not enough
             assert cluster.network.step()
         assert len(newcomer.lookup("web")) == 12
+
+
+# processes --------------------------------------------------------------------------------------------------------------
+
+
+def test_no_deadline_of_a_node_is_later_than_what_it_waits_for(town: Towns, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    town = town(12, seed)
+    perform, looked = SimulatedPeer.perform, []
+
+    def checked(peer: SimulatedPeer, effects: list[Any]) -> None:
+        perform(peer, effects)
+        looked.append(peer.node.next_deadline() <= peer.node._find_deadline())
+
+    monkeypatch.setattr(SimulatedPeer, "perform", checked)
+    town.cluster.network.harsh = Harsh(drop=0.1, duplicate=0.1, reorder_s=0.5)
+    town.cluster.kill(town[3])
+    town.cluster.pause(town[4])
+    town[5].register("web", port=1, ttl=2.0)
+    town.cluster.run(10)
+    town.cluster.resume(town[4])
+    town.cluster.run(10)
+    assert len(looked) > 1000
+    assert all(looked)
+
+
+def test_a_host_that_reads_nothing_hears_all_later_but_for_what_overflowed(town: Towns, seed: int) -> None:
+    town = town(5, seed)
+    network = town.cluster.network
+    network.clog(town[2])
+    town[0].register("web", port=1)
+    town.cluster.run(1.0)
+    assert town[2].lookup("web") == ()
+    assert len(town[3].lookup("web")) == 1
+    network.unclog(town[2])
+    assert len(town[2].lookup("web")) == 1
+    assert network.overflowed == 0
+    small = Config(links=dataclasses.replace(Config().links, queue_messages_max=10))
+    cluster = Cluster(seed, config=small)
+    a, b = cluster.spawn(), cluster.spawn()
+    cluster.run_until(cluster.converged)
+    cluster.run(1)
+    cluster.network.clog(b.host)
+    for number in range(50):
+        a.register("web", port=number + 1)
+    cluster.run(1)
+    cluster.network.unclog(b)
+    assert cluster.network.overflowed >= 30
+    assert len(b.lookup("web")) == 20
+    cluster.run_until(cluster.converged, 10)
+    assert len(b.lookup("web")) == 50
+
+
+def test_who_is_starved_of_time_is_late_and_goes_on_as_ever_afterwards(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    town.cluster.slow(town[2], 0.2)
+    town[0].register("web", port=1)
+    town.cluster.run(0.01)
+    assert len(town[1].lookup("web")) == 1
+    assert town[2].lookup("web") == ()
+    town.cluster.run(0.5)
+    assert len(town[2].lookup("web")) == 1
+    town.cluster.run(30)
+    town.cluster.slow(town[2], 0)
+    town.agree(10)
+    assert town.deaths() == []
+
+
+def test_a_restart_keeps_id_and_place_and_nothing_else(town: Towns, seed: int) -> None:
+    town = town(6, seed)
+    town[3].register("ghost", port=1)
+    town.cluster.jump(town[3], -3600)
+    again = town.cluster.restart(town[3], lose_clock_s=10)
+    assert (again.id, again.contact, again.host) == (town[3].id, town[3].contact, town[3].host)
+    assert again.node.local.me.incarnation[0] < town[3].node.local.me.incarnation[0] - 3_600_000
+    assert not town[3].running
+    assert town.agree(10) <= 2
+    assert town.seen("ghost") == [[]] * 6
+
+
+def test_a_process_that_stands_still_loses_its_links_after_the_heartbeats_of_zmtp(town: Towns, seed: int) -> None:
+    town = town(4, seed)
+    town.cluster.pause(town[1])
+    links = [supervised.link for supervised in town[1].links.values()]
+    town.cluster.run(19)
+    assert [link.far_open for link in links] == [True] * 3
+    town.cluster.run(12)
+    assert [link.far_open for link in links] == [False] * 3  # the others stopped waiting for its pings
+    town.cluster.resume(town[1])
+    town.agree(10)
+    town.cluster.run(5)
+    assert [supervised.link is not None for supervised in town[1].links.values()] == [True] * 3
+
+
+def test_links_that_are_reset_come_back_and_nobody_is_held_dead(town: Towns, seed: int) -> None:
+    town = town(10, seed)
+    for _ in range(5):
+        town.cluster.network.reset(town.peers[:5], town.peers[5:])
+        town.cluster.run(2)
+    town.cluster.run(10)
+    assert town.deaths() == []
+    assert all(supervised.link is not None for peer in town.peers for supervised in peer.links.values())
+
+
+def test_every_event_of_every_peer_is_told_with_its_time(town: Towns, seed: int) -> None:
+    town = town(3, seed)
+    told: list[tuple[str, object, float]] = []
+    town.cluster.on_event.append(lambda peer, effect, now: told.append((peer.id, effect, now)))
+    at = town.cluster.now
+    town[0].register("web", port=1)
+    town.cluster.run(1)
+    assert sorted(id for id, _, _ in told) == [peer.id for peer in town.peers]
+    assert all(at <= now <= at + 0.01 for _, _, now in told)
+    assert [event.after.id for event in town[1].why("web")] == ["10.0.0.1:1"]
