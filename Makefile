@@ -61,5 +61,5 @@ $(VENV)/installed: $(PY) pyproject.toml
 
 $(VENV)/installed-dev: $(PY) pyproject.toml
 	@echo "installing gossip-registry and its development tools into $(VENV) ..."
-	@$(PY) -m pip install --quiet --editable '.[dev,hosts]'
+	@$(PY) -m pip install --quiet --editable '.[dev,hosts,http,api]'
 	@touch $(VENV)/installed $@

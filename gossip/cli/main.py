@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .. import GossipError, __version__
-from . import ask, demo, run, simulate
+from . import ask, demo, gateway, run, simulate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gossip {__version__}")
     commands = parser.add_subparsers(title="commands", dest="name_of_command", metavar="COMMAND", required=True)
     run.add_to(commands)
+    gateway.add_to(commands)
     ask.add_to(commands)
     demo.add_to(commands)
     simulate.add_to(commands)

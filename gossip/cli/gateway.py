@@ -1,0 +1,124 @@
+"""`gossip gateway`: a peer with an HTTP face, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import Config, ConfigError
+from .arguments import patience, positive, warnings_on_stderr
+from .printing import put
+from .run import OF_A_PEER
+
+if TYPE_CHECKING:
+    from .. import AsyncPeer
+    from ..gateway.settings import Settings
+
+TOKEN = "GOSSIP_GATEWAY_TOKEN"
+PRESETS = {"local": Config.local, "lan": Config.lan, "wan": Config.wan}
+HOLD_S = 3600.0
+
+DESCRIPTION = """\
+Run a peer with an HTTP face: /register and /discover, the API under /v1.
+Several gateways are equal doors: what is registered at one is found at all.
+A registration lives with the gateway that took it, or with the last of
+several that took it under one id: when that ends, it is gone.
+"""
+EXAMPLES = """\
+examples:
+  gossip gateway
+  gossip gateway --listen 127.0.0.1:5000 --seeds 127.0.0.1:7400
+  curl -X POST -H "Content-Type: application/json" \\
+    -d '{"name": "serviceA", "address": "127.0.0.1", "port": "8080"}' http://localhost:5000/register
+  curl "http://localhost:5000/discover?name=serviceA"
+"""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `gateway` to the commands of `gossip`."""
+    parser = commands.add_parser(
+        "gateway",
+        help="a peer with an HTTP face, for other languages and operators",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run, usage_error=parser.error)
+    parser.add_argument("--verbose", action="store_true", help="log to stderr")
+    http = parser.add_argument_group("HTTP")
+    http.add_argument("--listen", default="127.0.0.1:5000", metavar="HOST:PORT", help="default: 127.0.0.1:5000")
+    http.add_argument("--token-file", type=Path, metavar="FILE", help=f"holds the bearer token (default: {TOKEN}, else none)")
+    http.add_argument("--patience", type=patience, default=10.0, metavar="SECONDS", help="with slow clients (default: 10)")
+    http.add_argument("--viewers", type=positive, default=256, metavar="N", help="of /v1/watch at once (default: 256)")
+    peer = parser.add_argument_group("the peer")
+    peer.add_argument("--name", help="for people (default: the host name)")
+    peer.add_argument("--id", help="fixed identity (default: the name and a random part)")
+    peer.add_argument("--cluster", help="peers of other clusters are ignored (default: default)")
+    peer.add_argument("--bind", metavar="HOST:PORT", help="the contact; the publisher takes the next port (default: loopback)")
+    peer.add_argument("--advertise", metavar="HOST[:PORT]", help="what others dial, where that differs")
+    whom = "peers that may already run; repeatable, or apart by commas"
+    peer.add_argument("--seeds", action="append", metavar="SEED", help=whom)
+    peer.add_argument("--zone", help="of this gateway")
+    allow = "allow addresses beyond this machine without a secret"
+    peer.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
+    peer.add_argument("--preset", choices=PRESETS, help="settings of the peer (default: GOSSIP_CONFIG, else lan)")
+    hold = "serve the last view so long when most peers vanish in silence (default: an hour)"
+    peer.add_argument("--hold", type=patience, default=HOLD_S, metavar="SECONDS", help=hold)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal comes; returns the exit code. Raises `ConfigError`."""
+    from ..gateway import need_extra
+
+    need_extra()
+    import asyncio
+
+    from ..gateway.settings import Bounds, Settings, listen_address
+
+    host, port = listen_address(options.listen)
+    bounds = Bounds(head_timeout_s=options.patience, body_timeout_s=options.patience, viewers_max=options.viewers)
+    settings = Settings(host, port, _token(options.token_file), bounds)
+    return asyncio.run(_serve(options, settings))
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get(TOKEN, "").strip() or None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"token-file {file}: {error}. Nothing was started.") from error
+
+
+def _config(options: argparse.Namespace) -> Config:
+    word = options.preset or os.environ.get("GOSSIP_CONFIG", "").strip().lower() or "lan"
+    if word not in PRESETS:
+        raise ConfigError(f"GOSSIP_CONFIG={word!r} is none of {', '.join(PRESETS)}: set one of them. Nothing was started.")
+    config = PRESETS[word]()
+    detection = dataclasses.replace(config.detection, isolated_hold_s=max(options.hold, 0.001))
+    return dataclasses.replace(config, detection=detection)
+
+
+def _peer(options: argparse.Namespace) -> AsyncPeer:
+    from .. import AsyncPeer
+
+    given: dict[str, Any] = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None}
+    if options.seeds is not None:
+        given["seeds"] = [seed for text in options.seeds for seed in text.split(",") if seed]
+    with warnings_on_stderr("gateway"):
+        return AsyncPeer.from_env(config=_config(options), **given)
+
+
+async def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    from ..gateway.server import serve
+
+    peer = _peer(options)
+
+    def started(gateway: object, listening: tuple[Any, ...]) -> None:
+        host = f"[{listening[0]}]" if ":" in listening[0] else listening[0]
+        put(f"gateway {peer.id} at http://{host}:{listening[1]}, peer at {peer.address}, pid {os.getpid()}")
+
+    return 0 if await serve(peer, settings, started) else 1
