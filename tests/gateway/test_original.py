@@ -119,7 +119,7 @@ def test_a_killed_process_behind_an_embedded_registration_is_soon_discovered_no_
         killed = time.monotonic()
         until(lambda: door.get("/discover?name=orders").status_code == 404, "the end of the killed one")
         print(f"gone after {1000 * (time.monotonic() - killed):.0f} ms")
-        assert door.get("/healthz").headers["gossip-state"] == "alone"
+        until(lambda: door.get("/healthz").headers["gossip-state"] == "alone", "that it says it is alone")
     finally:
         end(provider)
 
