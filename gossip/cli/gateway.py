@@ -31,9 +31,8 @@ EXAMPLES = """\
 examples:
   gossip gateway
   gossip gateway --listen 127.0.0.1:5000 --seeds 127.0.0.1:7400
-  curl -X POST -H "Content-Type: application/json" \\
-    -d '{"name": "serviceA", "address": "127.0.0.1", "port": "8080"}' http://localhost:5000/register
-  curl "http://localhost:5000/discover?name=serviceA"
+then:
+  curl "http://localhost:5000/discover?name=orders"
 """
 
 
