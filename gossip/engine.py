@@ -94,7 +94,7 @@ class Mind(Machine, Protocol):
     @property
     def suspects(self) -> int: ...
 
-    def set_seeds(self, seeds: Sequence[str], now: float) -> list[Effect]: ...
+    def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool = False) -> list[Effect]: ...
 
     def report_failure(self, key: InstanceKey, now: float) -> list[Effect]: ...
 
@@ -305,8 +305,12 @@ class Engine(Reads):
         self._stay_down("Start one of its own in the child, after the fork")
 
     def _refuse_fork(self) -> None:
-        """Raises `PeerForked` in a forked child."""
-        self._catalogue.views  # noqa: B018 - raises
+        """Raises `PeerForked` in a forked child; one that may begin anew does, and is waited for."""
+        self._look()
+
+    def _look(self) -> None:
+        """For what never waits: raises `PeerForked` in a forked child, or has it begin anew and goes on without that."""
+        self._catalogue.views  # noqa: B018 - raises, or wakes
 
     def _not_mine(self, advice: str) -> str:
         return f"peer {self._name!r} was started before this process was forked, and belongs to the parent. {advice}"
@@ -351,6 +355,8 @@ class Engine(Reads):
         `ConfigError` for what is no Instance.
         """
         self._note_failure(instance, time.monotonic())
+        if self._forked:  # it has just begun to begin anew, and knows nobody to ping
+            return
         with suppress(GossipError):  # too busy to ping: the local back-off holds all the same
             self._post(lambda node, now: (node.report_failure(instance.key, now), None))
 
@@ -445,9 +451,13 @@ class Engine(Reads):
     def members(self, include_dead: bool = False) -> tuple[Member, ...]:
         """The peers of the cluster, myself included, by id: alive and suspected ones; on wish also dead and left ones.
 
-        Never blocks; O(members × log members). After `close` as it was then.
+        Never blocks; O(members × log members). After `close` as it was then. In a forked child those that the parent knew,
+        until the child's own peer runs.
         """
-        self._refuse_fork()
+        self._look()
+        return self._members_known(include_dead)
+
+    def _members_known(self, include_dead: bool) -> tuple[Member, ...]:
         node = self._node
         if node is None or (self._closed and not include_dead):
             return self._last_members
@@ -456,18 +466,20 @@ class Engine(Reads):
         return tuple(sorted(kept, key=lambda member: member.id))
 
     def status(self) -> Status:
-        """How this peer is doing, with all counters. Never blocks; O(members + links). After `close` as it was then."""
-        self._refuse_fork()
+        """How this peer is doing, with all counters. Never blocks; O(members + links). After `close` as it was then.
+
+        In a forked child as before `start`, until its own peer runs.
+        """
+        self._look()
         if self._closed and self._last_status is not None:
             return self._last_status
         return self._status_now()
 
     def _status_now(self) -> Status:
         node, bus = self._node, self._bus
-        if node is None or bus is None:
-            return Status(
-                self._id, self.address, self._cluster, self.state, False, 1.0, False, 0, 0, 0, 0, 0.0, 0.0, Node.protocol, {}
-            )
+        if node is None or bus is None or self._forked:
+            state = PeerState.CLOSED if self._closed else PeerState.JOINING
+            return Status(self._id, "", self._cluster, state, False, 1.0, False, 0, 0, 0, 0, 0.0, 0.0, Node.protocol, {})
         return Status(
             id=node.id,
             address=self.address,
@@ -489,9 +501,10 @@ class Engine(Reads):
     def why(self, name: str) -> tuple[Event, ...]:
         """The last 64 events, or fewer, about a member (id or name) or an instance (id, address, `service/id`, service).
 
-        Who suspected, refuted or removed it, and when; () for the unknown. Never blocks; O(history).
+        Who suspected, refuted or removed it, and when; () for the unknown. Never blocks; O(history). In a forked child what
+        the parent remembered, until the child's own peer runs.
         """
-        self._refuse_fork()
+        self._look()
         return self._remembered(name)
 
     def _remembered(self, name: str) -> tuple[Event, ...]:

@@ -33,7 +33,7 @@ from .registration import Command
 
 TTL_MAX_S = 366 * 86400.0
 SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
-SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether it is in sync
+SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether somebody told it all
 ID_STEM_MAX = 115  # characters of an id that a forked child keeps before its own suffix
 
 
@@ -207,15 +207,12 @@ class Participant(Engine):
         super().abandon_in_child()
         if not self._restarts or self._closed or isinstance(inherited, ForkedCatalogue):
             return
-        self._catalogue = inherited if isinstance(inherited, Asleep) else Asleep(LastView(inherited), self._wake)
-
-    def _wake(self, last: LastView) -> None:
-        """The first look in a forked child: begin anew on a thread of its own, for a reader never waits."""
-        self._catalogue = last
-        with suppress(RuntimeError):  # no thread to be had: the next call that is no mere look begins anew itself
-            native.start_raw(self._wake_up)
+        self._id, self._id_drawn_in = f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}", 0
+        last = inherited.last if isinstance(inherited, Asleep) else LastView(inherited)
+        self._catalogue = Asleep(last, lambda: native.start_raw(self._wake_up))
 
     def _wake_up(self) -> None:
+        """After the first look, on a thread of its own, for a reader never waits."""
         with suppress(PeerForked):  # told in the log
             self._refuse_fork()
 
@@ -227,18 +224,18 @@ class Participant(Engine):
                     self._begin_anew()
 
     def _begin_anew(self) -> None:
-        if isinstance(self._catalogue, ForkedCatalogue):
-            self._catalogue.views  # noqa: B018 - raises PeerForked
-        last = self._catalogue.last if isinstance(self._catalogue, Asleep) else self._catalogue
+        asleep = self._catalogue
+        if not isinstance(asleep, Asleep):
+            asleep.views  # noqa: B018 - raises PeerForked: it stays down
+            return
         told = self._advertise
         try:
             if told is not None and (told.port or told.publisher_port):
                 raise ConfigError(f"advertise names a port, {join_address(told.host, told.port)}, and that is the parent's")
-            seeds = self._inherited_seeds()
+            seeds, members = self._inherited_seeds(), self._members_known(include_dead=False)
             self._new_life()
-            self._catalogue = last
-            self._id = f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}"
-            self._seeds = tuple(dict.fromkeys((*self._seeds, *seeds)))
+            self._catalogue, self._last_members = asleep.last, members
+            self._seeds = tuple(dict.fromkeys((*seeds, *self._seeds)))  # those who surely lived a moment ago come first
             self._bind, fixed = Endpoint(self._bind.host, 0), self._bind.port
             self._launch(self._addresses_used)
         except Exception as error:  # whatever it is, the child must live
@@ -261,12 +258,16 @@ class Participant(Engine):
         return parse_seeds([contact for contact in (local.me.contact, *some) if not contact.endswith(":0")])
 
     def _settle_in(self) -> None:
-        """On a thread of its own: when this process is in sync, its own view takes the place of the inherited one."""
+        """On a thread of its own: this process's view takes the place of the inherited one when another peer told it all.
+
+        Or when nobody did for as long as a view is served on after a mass loss, for by then it is as stale.
+        """
+        until = time.monotonic() + self._config.detection.isolated_hold_s
         with suppress(GossipError):  # closed: nobody asks any more
-            while not self._running().synced:
+            while not (isinstance(node := self._running(), Node) and node.joined) and time.monotonic() < until:
                 native.pause(SETTLE_STEP_S)
             mailbox = self._mailbox()
-            if mailbox is not None:  # what made it synced is visible only at the end of that turn
+            if mailbox is not None:  # what came with that is visible only at the end of that turn
                 mailbox.call(lambda now: ([], None), CALL_TIMEOUT_S)
             self._post(self._outgrow, bounded=False)
 

@@ -26,8 +26,9 @@ class Peer(Blocking, Participant):
 
     `fork`: what a forked child finds. "raise": every call raises `PeerForked`. "restart": the first call into the peer there
     begins anew, on any free port, as `name-<random>` (a given `id` gets such a suffix too), with the parent and those it
-    knew as further seeds. Lookups answer from the parent's last view until the child is in sync; what was registered or
-    watched before the fork stays the parent's and raises `PeerForked`. Beyond loopback others must be able to reach that
+    knew as further seeds. Lookups answer from the parent's last view until another peer told the child all that it holds; if
+    nobody does, for `config.detection.isolated_hold_s`. What was registered or watched before the fork stays the parent's
+    and raises `PeerForked`. Beyond loopback others must be able to reach that
     port. Where `advertise` names a port the child cannot have one: it says so in the log and raises `PeerForked`. Raises
     `ConfigError`.
     """

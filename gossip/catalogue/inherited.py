@@ -1,13 +1,14 @@
 """What readers read in a forked child whose peer begins anew (`fork="restart"`): no gap, and nobody waits.
 
-    Asleep ──first look──▶ LastView ──own peer synced──▶ its own Catalogue
+    Asleep ──own peer started──▶ LastView ──another peer told it all it holds, or too long──▶ its own Catalogue
 
-`Asleep` costs a look its property; from the second on, all reads are those of any catalogue.
+One way only: a look changes nothing, the first one has the peer begin. Until that has, a look costs `Asleep` a method call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ..core.effects import Changed
 from .catalogue import Catalogue
@@ -29,15 +30,23 @@ class LastView(Catalogue):
 
 
 class Asleep(Catalogue):
-    """Nobody has looked yet. The first who does calls `wake(last)`, which neither raises nor waits, and gets the last view."""
+    """The own peer has not begun. The first look calls `wake`, which does not wait; all looks get the last view.
 
-    __slots__ = ("last", "wake")
+    `wake` may raise `RuntimeError`, no thread to be had: then the next look calls it again.
+    """
 
-    def __init__(self, last: LastView, wake: Callable[[LastView], None]) -> None:
+    __slots__ = ("_wake", "last")
+
+    def __init__(self, last: LastView, wake: Callable[[], None]) -> None:
         # The slots of the real catalogue stay empty, so that reading them ends in __getattr__.
         self.last = last
-        self.wake = wake
+        self._wake = [wake]  # whoever pops it is the first
 
     def __getattr__(self, name: str) -> object:
-        self.wake(self.last)
+        with suppress(IndexError):
+            wake = self._wake.pop()
+            try:
+                wake()
+            except RuntimeError:
+                self._wake.append(wake)
         return getattr(self.last, name)

@@ -1,7 +1,7 @@
 """Finding the others: seeds, the common port of zero configuration, and members that were lost.
 
 Without dialling the dead, a healed split never merges. `synced` is decided here: one whole conversation with a synced
-peer; at once when there is nobody to ask; else after a deadline, with an event.
+peer (`joined`); at once when there is nobody to ask; else after a deadline, with an event.
 """
 
 from __future__ import annotations
@@ -103,25 +103,26 @@ class Dialer:
         self._next_dial = NEVER
         self._mass_loss_until = 0.0
         self._answered = False
+        self.joined = False  # all that a synced peer holds was once here: it told so, or has my digest
 
     def start(self, now: float) -> None:
-        """Dial all seeds at once; with nobody to ask, be synced."""
+        """Dial the seeds, as many as may be at once, the first ones first; with nobody to ask, be synced."""
         self._started_at = now
         if self.rendezvous is not None:
             self._meet(self.rendezvous, now)
-        else:
+        if self.rendezvous is None or self._seeds:
             self._dial_all(now)
         self._next_dial = now + self._pause(now)
 
     def _dial_all(self, now: float) -> None:
-        for seed in self._seeds[: self._local.config.repair.pulls_max]:
-            self.dial(seed, now)
+        for seed in self._seeds:
+            self.dial(seed, now)  # beyond `pulls_max` at once it does nothing
         if not self.expects_others:
             self._become_synced()
 
-    def set_seeds(self, seeds: Sequence[str], now: float) -> None:
-        """The names of the seeds were resolved, to these addresses now."""
-        self._unresolved = False
+    def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool) -> None:
+        """The addresses of the seeds, as far as they are known now; `pending`: there are names that nobody has told yet."""
+        self._unresolved = pending
         self._seeds = [seed for seed in seeds if seed != self._local.me.contact]
         if self._local.alone:
             self._dial_all(now)
@@ -148,7 +149,7 @@ class Dialer:
         self.rendezvous.bound(ok, now)
         if ok:
             self._myself.add(endpoint)
-            if self._local.alone:
+            if self._local.alone and not self.expects_others:
                 self._become_synced()
 
     def ended(self, end: Ended, now: float) -> None:
@@ -160,6 +161,7 @@ class Dialer:
         elif end.ok and talk.whole:
             self._answered = True
             if talk.partner_synced and end.complete:  # else whoever pulls the rest ends later
+                self.joined = True
                 self._become_synced()
         if self.rendezvous is not None and talk.endpoint == self.rendezvous.endpoint:
             self.rendezvous.ended(end, now)

@@ -166,6 +166,11 @@ class Node:
         return self.local.synced
 
     @property
+    def joined(self) -> bool:
+        """Whether all that some synced peer holds was once here; `synced` may also mean that nobody was to be found."""
+        return self._dialer.joined
+
+    @property
     def isolated(self) -> bool:
         """Whether I hear nobody though I should: most fell silent at once, or no seed answers."""
         return self._detector.holding or (self.local.synced and self.local.alone and self._dialer.expects_others)
@@ -315,9 +320,12 @@ class Node:
                 self._detector.reported(origin, now)
         return self._effects(now)
 
-    def set_seeds(self, seeds: Sequence[str], now: float) -> list[Effect]:
-        """The addresses of the seeds, if `seeds` was None at the start, or when they moved."""
-        self._dialer.set_seeds(seeds, now)
+    def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool = False) -> list[Effect]:
+        """The addresses of the seeds that are known, if `seeds` was None at the start, or when they moved.
+
+        `pending`: there are names that nobody could resolve yet, so somebody may be there all the same.
+        """
+        self._dialer.set_seeds(seeds, now, pending=pending)
         return self._effects(now)
 
     def leave(self, now: float) -> list[Effect]:
@@ -406,6 +414,8 @@ class Node:
             quiet = False
             if (beat.incarnation, beat.version) > (origin.incarnation, origin.version):
                 self._merger.missed(origin.id, origin.contact, now)
+        if beat.synced and beat.digest == digests.current:
+            self._dialer.joined = True  # as good as a conversation, and there will be none
         # one who is not watched may never speak again: only a link that came up is compared, once
         if origin.alive and (beat.linked or origin.id in detector.watches):
             digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)

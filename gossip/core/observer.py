@@ -227,8 +227,8 @@ class ObserverNode:
 
     # commands ---------------------------------------------------------------------------------------------------------
 
-    def set_seeds(self, seeds: Sequence[str], now: float) -> list[Effect]:
-        """The addresses of the seeds were found, or moved."""
+    def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool = False) -> list[Effect]:
+        """The addresses of the seeds were found, or moved; `pending` or not, it seeks on until somebody is found."""
         self._seeds = list(seeds)
         if self.source is None:
             self._seek(now)

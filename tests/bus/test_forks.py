@@ -376,6 +376,146 @@ assert ended(child) == 0
     )
 
 
+def test_the_inherited_view_is_served_while_given_seeds_do_not_answer(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]  # they take connections, and say nothing
+seeds = [f"127.0.0.1:{server.getsockname()[1]}" for server in silent]
+peer = Peer("app", cluster=cluster, bind="127.0.0.1:0", seeds=seeds, fork="restart").start()
+other = Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[peer.address]).start()
+other.register("far", port=9)
+peer.wait_for("far", 1, 15)
+first = peer.id
+
+def run():
+    views = set()
+    def settled():
+        kind = type(peer._catalogue).__name__
+        views.add((kind, len(peer.lookup("far"))))
+        return kind == "Catalogue"
+    until(settled)
+    until(lambda: len(peer.members()) == 3)
+    assert {found for _, found in views} == {1}, views
+    peer.close()
+
+assert ended(forked(run)) == 0
+for server in silent:
+    server.close()
+"""
+        + QUIET,
+    )
+
+
+def test_the_inherited_view_is_served_when_nobody_answers_and_not_for_ever(python: Python) -> None:
+    succeeds(
+        python,
+        PRELUDE
+        + """
+from gossip.config import Config, Detection, Joining
+config = Config(detection=Detection(isolated_hold_s=3.0), joining=Joining(synced_deadline_s=0.1))
+peer = Peer("app", cluster=cluster, bind="127.0.0.1:0", seeds=[], fork="restart", config=config).start()
+peer.register("near", port=1)
+gone_in, gone_out = os.pipe()
+
+def run():
+    os.read(gone_in, 1)  # the parent's peer has ended, and nobody else is there
+    began = time.monotonic()
+    found = []
+    def ended():
+        found.append((peer.status().synced, len(peer.lookup("near"))))
+        return not found[-1][1]
+    until(ended)
+    assert (True, 1) in found  # it served the view on though it was synced
+    assert time.monotonic() - began >= 3.0
+    peer.close()
+
+child = forked(run)
+peer.close()
+os.write(gone_out, b"x")
+assert ended(child) == 0
+print("end")
+""",
+    )
+
+
+def test_a_reader_that_was_held_up_does_not_bring_the_inherited_view_back(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+def run():
+    held = peer._catalogue  # as a reader has it that was preempted right here
+    assert peer.lookup("far")
+    until(lambda: type(peer._catalogue).__name__ == "Catalogue")
+    assert held.views["near"]
+    assert type(peer._catalogue).__name__ == "Catalogue"
+    peer.close()
+
+assert ended(forked(run)) == 0
+"""
+        + QUIET,
+    )
+
+
+def test_what_never_blocks_does_not_wait_for_the_new_beginning(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+import threading
+
+def run():
+    holding, release = threading.Event(), threading.Event()
+    def hold():
+        with peer._life:  # nobody begins anew meanwhile
+            holding.set()
+            release.wait(15)
+    threading.Thread(target=hold).start()
+    holding.wait(15)
+    assert {member.name for member in peer.members()} == {"app", "other"}
+    assert peer.why("other")
+    status = peer.status()
+    assert (status.state, status.synced, status.members) == ("joining", False, 0)
+    peer.report_failure(peer.lookup("far")[0])
+    release.set()
+    until(lambda: peer.status().members == 3)
+    assert peer.status().id == status.id == peer.id != first
+    peer.close()
+
+assert ended(forked(run)) == 0
+"""
+        + QUIET,
+    )
+
+
+def test_a_look_that_found_no_thread_leaves_the_beginning_to_the_next(python: Python) -> None:
+    succeeds(
+        python,
+        RESTART
+        + """
+from gossip.bus import native
+
+def run():
+    start, refused = native.start_raw, []
+    def refuse(run):
+        refused.append(run)
+        raise RuntimeError("can't start new thread")
+    native.start_raw = refuse
+    assert peer.lookup("far") and peer.lookup("far")
+    assert len(refused) >= 2
+    native.start_raw = start
+    assert peer.lookup("far")
+    until(lambda: peer.status().members == 3)
+    peer.close()
+
+assert ended(forked(run)) == 0
+"""
+        + QUIET,
+    )
+
+
 def test_a_child_of_a_child_begins_anew_as_well(python: Python) -> None:
     succeeds(
         python,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from gossip.config import Config
 from gossip.core.codec import Codec
 from gossip.core.dialer import RENDEZVOUS_PORTS
-from gossip.core.effects import Answered, Asked, Bind, Bound, Call, Effect, Happened
-from gossip.core.messages import Foreign, Sync
+from gossip.core.effects import Answered, Asked, Bind, Bound, Call, Effect, Happened, Heard
+from gossip.core.messages import Foreign, Heartbeat, Sync
 from gossip.core.node import Node
 from gossip.model import EventKind, MemberState, PeerState
 
@@ -258,6 +259,45 @@ def test_seeds_that_were_resolved_are_dialled_while_alone(node_of: Any) -> None:
     assert not node.synced
     node.set_seeds(["10.0.0.1:7400"], 0.6)
     assert node.synced
+
+
+def test_addresses_that_are_known_are_dialled_while_others_are_awaited(node_of: Any) -> None:
+    node = node_of(1, seeds=None)
+    assert calls(node.set_seeds(["10.0.0.3:7400"], 0.1, pending=True)) == ["10.0.0.3:7400"]
+    assert calls(node.set_seeds(["10.0.0.3:7400", "10.0.0.4:7400"], 0.2)) == ["10.0.0.4:7400"]
+
+
+def test_my_own_address_is_somebody_to_ask_while_others_are_awaited(node_of: Any) -> None:
+    node = node_of(1, seeds=None)
+    node.set_seeds(["10.0.0.1:7400"], 0.1, pending=True)
+    assert not node.synced
+    node.set_seeds(["10.0.0.1:7400"], 0.2)
+    assert node.synced
+
+
+def test_who_is_synced_because_nobody_answered_has_not_joined(node_of: Any, wire: Any) -> None:
+    node = node_of(1, seeds=["10.0.0.2:7400"])
+    run(node, 2.5)
+    assert (node.synced, node.joined) == (True, False)
+    other = node_of(2)
+    wire.add(node)
+    wire.add(other)
+    wire.carry(other, other.set_seeds([node.local.me.contact], 2.6), 2.6)
+    assert (other.joined, node.joined) == (True, False)
+    beat = Heartbeat(other.local.me.hash, other.local.me.incarnation, 1, 0, 0, False, True)
+    frame = b"@" + node.local.me.hash + other.local.codec.encode(beat)
+    node.handle(Heard(frame), 2.7)
+    assert not node.joined
+    agreeing = replace(beat, digest=node.local.table.digest)
+    node.handle(Heard(b"@" + node.local.me.hash + other.local.codec.encode(agreeing)), 2.8)
+    assert node.joined
+
+
+def test_seeds_are_dialled_beside_the_common_port(node_of: Any) -> None:
+    node = node_of(1, seeds=["10.0.0.2:7400"], zero_configuration=True)
+    node.handle(Bound("127.0.0.1:7400", True), 0.1)
+    assert not node.synced
+    assert node.local.counters["conversations"] == 1
 
 
 def test_an_answer_about_a_bind_without_zero_configuration_is_ignored(node_of: Any) -> None:
