@@ -13,7 +13,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -127,6 +127,11 @@ class AsyncPeer(Participant):
         bell = _Bell()
         with suppress(PeerClosed):  # whatever it was went with the peer
             await _settled(mailbox.send(self._bound(back), bell.set, bounded=False), bell)
+
+    async def rotate_secrets(self, secrets: Sequence[str | bytes]) -> None:
+        """As `Peer.rotate_secrets`. Cancelled, it is carried out all the same, and only not waited for."""
+        command = self._rotating(secrets)
+        await self.run(command, firm=True)
 
     # events and waits -------------------------------------------------------------------------------------------------
 

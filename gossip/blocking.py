@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from .bus import native
@@ -62,6 +63,16 @@ class Blocking(Engine):
         if not ran:
             raise self._closed_error()
         return result
+
+    def rotate_secrets(self, secrets: Sequence[str | bytes]) -> None:
+        """From now on these secrets are valid, the newest first, as in `secret=`; nobody is told of it.
+
+        Without downtime: give every peer [new, old], and when all have it, [new]. Others' connections that were made under
+        a secret which is left out are ended; members come back at once, under a new one. One round trip to the bus thread.
+        Raises `ConfigError`, for a weak secret or a peer without one, with nothing changed; `PeerClosed`.
+        """
+        command = self._rotating(secrets)
+        self.run(command)
 
     # events and waits -------------------------------------------------------------------------------------------------
 

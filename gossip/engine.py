@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from .bus import forks, native
 from .bus.hush import logger
+from .bus.keys import keyring_of
 from .bus.mailbox import Mailbox
 from .bus.resolver import Resolver
 from .bus.seeds import parse_seeds
@@ -125,7 +126,7 @@ class Engine(Reads):
         secret: str | bytes | Sequence[str | bytes] | None = None,
         insecure: bool = False,
     ) -> None:
-        refuse_unbuilt(secret=secret)
+        self._keyring = keyring_of(secret) if secret is not None else None  # of a secret nothing else is kept
         self._name = _checked("name", name if name is not None else _host_name(), NAME_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
         self._id_drawn_in = os.getpid() if id is None else 0  # two processes must not share a drawn one
         chosen = id if id is not None else self._drawn_id()
@@ -145,6 +146,14 @@ class Engine(Reads):
         self._forked = False  # a forked child, whose parent's peer this is
         self._new_life()
         self._life = native.rlock()  # start and close from two threads: one of them must win; no read takes it
+
+    @property
+    def _realm(self) -> str:
+        """What names the cluster on the wire. An open and a secret one differ, whatever they are called.
+
+        Not the secrets: frames are relayed as the same bytes through a rotation, and the rings must not move.
+        """
+        return self._cluster if self._keyring is None else f"{self._cluster}\0secret"
 
     def _drawn_id(self) -> str:
         return f"{self._name}-{secrets.token_hex(6)}"
@@ -212,7 +221,7 @@ class Engine(Reads):
         self._addresses_used = addresses
         if self._id_drawn_in not in (0, os.getpid()):  # made before a fork, started after it
             self._id, self._id_drawn_in = self._drawn_id(), os.getpid()
-        sockets = Sockets.open(self._config.links)
+        sockets = Sockets.open(self._config.links, self._keyring)
         bus: BusThread | None = None
         try:
             rng = random.SystemRandom()
@@ -386,6 +395,32 @@ class Engine(Reads):
         if self._closed or self._bus is not None:
             return PeerClosed(f"peer {self._name!r} was closed. Nothing was changed. Start a new Peer to go on")
         return PeerClosed(f"peer {self._name!r} does not run yet. Call start(), or use `with Peer(...) as peer:`")
+
+    def _rotating(self, secrets: Sequence[str | bytes]) -> Command:
+        """The command that makes these secrets the valid ones. Raises `ConfigError`, `PeerClosed`; nothing changed."""
+        self._refuse_fork()
+        if self._closed:
+            raise self._closed_error()
+        if self._keyring is None:
+            raise ConfigError(
+                "rotate_secrets: this peer has no secret, and its cluster is open. Start all peers anew with secret=. "
+                "Nothing was changed."
+            )
+        keyring, former = keyring_of(secrets), self._keyring
+
+        def command(node: Mind, now: float) -> tuple[list[Effect], None]:
+            assert self._bus is not None
+            self._bus.rekey(keyring, now)
+            self._keyring = keyring  # what a forked child begins anew with, too
+            kept = sum(keys in keyring for keys in former)
+            told = f"{len(keyring)} secrets are valid now, {kept} of them as before"
+            if not kept:
+                told += ": peers that were not given a new one yet are cut off"
+            return [Happened(EventKind.NOTICE, node.id, None, None, told)], None
+
+        if self._bus is None:
+            self._keyring = keyring
+        return command
 
     # events and waits -------------------------------------------------------------------------------------------------
 

@@ -46,8 +46,8 @@ def _text(variable: str, text: str) -> str:
     return text.strip()
 
 
-def _secret(variable: str, text: str) -> str:
-    return text  # a blank may be part of it
+def _secrets(variable: str, text: str) -> str | list[str]:
+    return text.split(",") if "," in text else text  # a blank may be part of one, a comma not
 
 
 def _seeds(variable: str, text: str) -> list[str]:
@@ -80,7 +80,7 @@ VARIABLES: dict[str, Callable[[str, str], Any]] = {
     "GOSSIP_SEEDS": _seeds,
     "GOSSIP_ZONE": _text,
     "GOSSIP_INSECURE": _truth,
-    "GOSSIP_SECRET": _secret,
+    "GOSSIP_SECRET": _secrets,
     "GOSSIP_SNAPSHOT": _text,
     "GOSSIP_FORK": _text,
     "GOSSIP_CONFIG": _preset,

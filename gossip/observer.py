@@ -29,7 +29,7 @@ FOREIGN = "peers of another cluster"  # as `ObserverNode.met` calls them
 class Observer(Blocking):
     """Reads a cluster without joining it: all reads, waits and watches of a `Peer`, nothing to register.
 
-    `cluster`, `seeds`, `zone`, `config`, `insecure` as for `Peer`: `seeds` None is zero configuration on this machine.
+    `cluster`, `seeds`, `zone`, `config`, `secret`, `insecure` as for `Peer`: `seeds` None is zero configuration on this machine.
     `name` is for logs. `start()` waits for nobody; `wait_synced` until it holds a view. While nobody is followed
     (`status().isolated`) it serves its last view. Its limits should be those of the peers, or above. Raises `ConfigError`.
     """
@@ -54,12 +54,14 @@ class Observer(Blocking):
         self._recollections: dict[int, Recollected | None] = {}  # by call; None while it is awaited
 
     def _check_reach(self, *, insecure: bool) -> None:
-        self._beyond = insecure
+        self._beyond = insecure or self._keyring is not None
         outside = [seed.host for seed in self._seeds if not seed.loopback]
+        if outside and self._keyring is not None:
+            return
         if outside and not insecure:
             raise ConfigError(
                 f"seeds {', '.join(outside)}: beyond this machine, whoever sits between could tell this observer anything. "
-                "Pass insecure=True if the network itself keeps strangers out; nothing was started."
+                "Pass the cluster's secret=, or insecure=True if the network itself keeps strangers out. Nothing was started."
             )
         if outside:
             text = f"seeds {', '.join(outside)}: this observer believes whoever answers there"
@@ -71,7 +73,7 @@ class Observer(Blocking):
         return ObserverNode(
             self._id,
             name=self._name,
-            cluster=self._cluster,
+            cluster=self._realm,
             zone=self._zone,
             config=self._config,
             chance=rng,

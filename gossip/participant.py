@@ -80,7 +80,7 @@ class Participant(Engine):
         return fork
 
     def _check_reach(self, *, insecure: bool) -> None:
-        self._beyond = insecure and self._bind_given
+        self._beyond = (insecure or self._keyring is not None) and self._bind_given
         if self._bind.unspecified and self._advertise is None:
             raise ConfigError(
                 f"bind: {self._bind.host} is every address of this machine, and no peer can dial that. "
@@ -91,19 +91,21 @@ class Participant(Engine):
         open_to_all += [f"seeds {seed.host}" for seed in self._seeds if not seed.loopback]
         if not open_to_all:
             return
-        if not insecure:
+        if not insecure and self._keyring is None:
             raise ConfigError(
                 f"{', '.join(open_to_all)}: beyond this machine, anybody who reaches these ports could read and change the "
-                "registry. Pass insecure=True if the network itself keeps strangers out; nothing was started."
+                "registry. Pass the cluster's secret= (`gossip keygen` makes one), or insecure=True if the network itself keeps "
+                "strangers out. Nothing was started."
             )
         if not self._bind_given:
             raise ConfigError(
                 f"{', '.join(open_to_all)}: a peer that talks to other machines needs an address they can dial. "
                 "Say bind='0.0.0.0:7400', advertise='<address of this machine>'. Nothing was started."
             )
-        warnings.warn(
-            f"{', '.join(open_to_all)}: this peer is open to anybody who reaches its ports", InsecureWarning, stacklevel=4
-        )
+        if self._keyring is None:
+            warnings.warn(
+                f"{', '.join(open_to_all)}: this peer is open to anybody who reaches its ports", InsecureWarning, stacklevel=4
+            )
 
     # where it is reached ----------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class Participant(Engine):
         boot_ms = time.time_ns() // 1_000_000
         return Node(
             Identity(
-                self._id, self._name, self._cluster, self._zone, host, contact_port, publisher_port, boot_ms, rng.getrandbits(64)
+                self._id, self._name, self._realm, self._zone, host, contact_port, publisher_port, boot_ms, rng.getrandbits(64)
             ),
             config=self._config,
             chance=rng,

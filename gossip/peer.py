@@ -21,8 +21,10 @@ class Peer(Blocking, Participant):
     peers that may already run, each `host:port`, `dns:name:port` (all addresses of the name) or `file:path` (a text file of
     the other two, one a line, `#` comments). Names and files are looked at every second until they are known, and every
     30 s while this peer knows nobody. `[]` = alone, None = zero configuration on 127.0.0.1:7400 (alone, for a bind beyond
-    loopback). `zone`: for `near=True`. `insecure=True` allows addresses beyond loopback without a secret, and warns.
-    `secret` and `snapshot` are not built yet.
+    loopback). `zone`: for `near=True`. `secret`: what all peers of the cluster share and nobody else knows, a str
+    (UTF-8) or bytes of at least 32 bytes (`gossip keygen` makes one), or several, the newest first: with it every connection
+    is encrypted, and who lacks it is turned away (docs/security.md). `insecure=True` allows addresses beyond loopback
+    without a secret, and warns. `snapshot` is not built yet.
 
     `fork`: what a forked child finds. "raise": every call raises `PeerForked`. "restart": the first call into the peer there
     begins anew, on any free port, as `name-<random>` (a given `id` gets such a suffix too), with the parent and those it

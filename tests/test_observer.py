@@ -598,7 +598,7 @@ def test_it_is_neither_pickled_nor_copied() -> None:
         ({"name": "two words"}, "name='two words'"),
         ({"cluster": ""}, "cluster=''"),
         ({"zone": "no spaces"}, "zone="),
-        ({"secret": "s" * 32}, "not built yet"),
+        ({"secret": "s" * 32}, "secret: it consists of 1 different bytes"),
         ({"config": {}}, "is no Config"),
     ],
 )

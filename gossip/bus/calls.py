@@ -1,84 +1,178 @@
 """Calls: one short-lived DEALER for each question to another peer's ROUTER.
 
-A call is one try: its connection is never made anew, so an answer always belongs to the questions of this call. Failure
-is silence; the core's own timeout ends every call with a hang-up. Source: the request half of anti-entropy (Demers 1987).
+A call is one connection: once it is made it is never made anew, so an answer always belongs to the questions of this call.
+Before that, where there are secrets, it may have to knock several times (`knocks.py`). Who is turned away for good is told
+so (`Refused`); all other failure is silence, and the core's own timeout ends every call with a hang-up. Source: the request
+half of anti-entropy (Demers 1987).
 """
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass, field
+
 import zmq
 
-from ..core.effects import Answered
+from ..core.effects import Answered, Refused
 from .hush import Hush
-from .sockets import Descriptors, Sockets, whole_frames
+from .keys import Keys
+from .knocks import Knocks, Turned
+from .sockets import MONITOR_EVENTS, Descriptors, Sockets, whole_frames
 
 CALLS_OPEN_MAX = 256  # above it new calls are dropped and counted, which looks like loss to the core
 ANSWERS_PER_TURN = 64  # of one call
-DESCRIPTORS_PER_CALL = 2  # the socket's signaller and the connection
+EVENTS_PER_TURN = 16  # of one call
+DESCRIPTORS_PER_CALL = 4  # the signallers of the socket and of both ends of its monitor, and the connection
+KNOCKS_MAX = 8  # tries of one call to get through a handshake
+KNOCK_PAUSE_S = 0.005  # before the second; doubles
+NEVER = float("inf")
+
+_EVENT = struct.Struct("=HI")
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    number: int
+    endpoint: str
+    dealer: zmq.SyncSocket = field(init=False)
+    monitor: zmq.SyncSocket = field(init=False)
+    keys: Keys | None = None
+    said: list[bytes] = field(default_factory=list)  # until the handshake is done, for the next try
+    through: bool = False
+    knocks: int = 1
+    due: float = NEVER  # of the next knock
 
 
 class Calls:
     """All open calls of one peer. Not thread-safe: the bus thread owns it."""
 
-    def __init__(self, sockets: Sockets, poller: zmq.Poller, hush: Hush, descriptors: Descriptors) -> None:
+    def __init__(
+        self, sockets: Sockets, poller: zmq.Poller, hush: Hush, descriptors: Descriptors, knocks: Knocks | None = None
+    ) -> None:
         self._sockets = sockets
         self._poller = poller
         self._hush = hush
         self._descriptors = descriptors
-        self._open: dict[int, zmq.SyncSocket] = {}
-        self._numbers: dict[zmq.SyncSocket, int] = {}
+        self._knocks = knocks or Knocks(hush, None)
+        self._open: dict[int, _Call] = {}
+        self._sources: dict[zmq.SyncSocket, _Call] = {}
+        self._connections = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
     def send(self, call: int, endpoint: str, frame: bytes, now: float) -> None:
         """Send on this call, to the ROUTER at `ip:port`; the first frame opens it. Dropped and counted when that fails."""
-        dealer = self._open.get(call) or self._dial(call, endpoint, now)
-        if dealer is None:
+        found = self._open.get(call) or self._dial(call, endpoint, now)
+        if found is None:
             return
-        try:
-            dealer.send(frame, zmq.NOBLOCK)
-        except zmq.Again:
-            self._hush.count("calls_unsent")
+        if not found.through:
+            found.said.append(frame)
+        self._say(found, frame)
 
     def hang_up(self, call: int) -> None:
         """Close the call's socket; what was not sent or read yet is lost. Unknown calls are ignored."""
-        dealer = self._open.pop(call, None)
-        if dealer is not None:
-            del self._numbers[dealer]
-            self._poller.unregister(dealer)
-            dealer.close(linger=0)
+        found = self._open.pop(call, None)
+        if found is not None:
+            self._close(found)
 
-    def receive(self, source: object) -> list[Answered]:
+    def receive(self, source: object, now: float) -> list[Answered | Refused]:
         """What waits on this socket, if it is (still) one of ours; at most `ANSWERS_PER_TURN`."""
-        if not isinstance(source, zmq.Socket) or source not in self._numbers:
+        if not isinstance(source, zmq.Socket) or source not in self._sources:
             return []
-        call = self._numbers[source]
-        answers = []
+        call = self._sources[source]
+        if source is call.monitor:
+            return self._follow(call, now)
+        answers: list[Answered | Refused] = []
         for frame in whole_frames(source, ANSWERS_PER_TURN):
             if frame is None:
                 self._hush.count("calls_multipart")
             else:
-                answers.append(Answered(call, frame))
+                answers.append(Answered(call.number, frame))
         return answers
 
-    def _dial(self, call: int, endpoint: str, now: float) -> zmq.SyncSocket | None:
+    def tick(self, now: float) -> None:
+        """Knock again where it is time. O(calls)."""
+        for call in [call for call in self._open.values() if call.due <= now]:
+            call.due = NEVER
+            self._close(call)
+            if self._connect(call, now):
+                call.knocks += 1
+                for frame in call.said:
+                    self._say(call, frame)
+            else:
+                del self._open[call.number]
+
+    def next_deadline(self) -> float:
+        """When `tick` is due. O(calls)."""
+        return min((call.due for call in self._open.values()), default=NEVER)
+
+    def _follow(self, call: _Call, now: float) -> list[Answered | Refused]:
+        """What became of the connection."""
+        for _ in range(EVENTS_PER_TURN):
+            try:
+                head, _endpoint = call.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            number, value = _EVENT.unpack(head)
+            event = zmq.Event(number)
+            if event is zmq.Event.HANDSHAKE_SUCCEEDED:
+                call.through = True
+                call.said.clear()
+                self._knocks.opened(call.endpoint, call.keys)
+            elif event in Turned and not call.through and call.due == NEVER:
+                self._knocks.turned_away(call.endpoint, call.keys, event, value, now)
+                if self._knocks.hopeless(call.endpoint):
+                    return [Refused(call.number)]
+                if call.keys is not None and call.knocks < KNOCKS_MAX:
+                    call.due = now + KNOCK_PAUSE_S * 2 ** (call.knocks - 1)
+        return []
+
+    def _say(self, call: _Call, frame: bytes) -> None:
+        try:
+            call.dealer.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            self._hush.count("calls_unsent")
+
+    def _dial(self, number: int, endpoint: str, now: float) -> _Call | None:
         if len(self._open) >= CALLS_OPEN_MAX or not self._descriptors.reserve(now, DESCRIPTORS_PER_CALL):
             self._hush.tell("calls_refused", now, f"a call to {endpoint} was dropped: {len(self._open)} are open")
             return None
+        call = _Call(number, endpoint)
+        if not self._connect(call, now):
+            return None
+        self._open[number] = call
+        return call
+
+    def _connect(self, call: _Call, now: float) -> bool:
+        """A new DEALER for it. False, and said why, if there is none to be had."""
+        dealer = None
         try:
             dealer = self._sockets.caller()
+            self._connections += 1
+            monitor = self._sockets.watched(dealer, f"call-{self._connections}", MONITOR_EVENTS)
         except zmq.ZMQError as error:
-            self._hush.tell("calls_refused", now, f"a call to {endpoint} was dropped: {error.strerror}")
-            return None
+            if dealer is not None:
+                dealer.close(linger=0)
+            self._hush.tell("calls_refused", now, f"a call to {call.endpoint} was dropped: {error.strerror}")
+            return False
         try:
-            dealer.setsockopt(zmq.IPV6, int("[" in endpoint))
-            dealer.connect(f"tcp://{endpoint}")
+            call.keys = self._knocks.dress(dealer, call.endpoint)
+            dealer.setsockopt(zmq.IPV6, int("[" in call.endpoint))
+            dealer.connect(f"tcp://{call.endpoint}")
         except zmq.ZMQError as error:
             dealer.close(linger=0)
-            self._hush.tell("calls_undiallable", now, f"cannot call {endpoint!r}: {error.strerror}")
-            return None
-        self._open[call] = dealer
-        self._numbers[dealer] = call
-        self._poller.register(dealer, zmq.POLLIN)
-        return dealer
+            monitor.close(linger=0)
+            self._hush.tell("calls_undiallable", now, f"cannot call {call.endpoint!r}: {error.strerror}")
+            return False
+        call.dealer, call.monitor = dealer, monitor
+        for source in (dealer, monitor):
+            self._sources[source] = call
+            self._poller.register(source, zmq.POLLIN)
+        return True
+
+    def _close(self, call: _Call) -> None:
+        for source in (call.dealer, call.monitor):
+            del self._sources[source]
+            self._poller.unregister(source)
+            source.close(linger=0)

@@ -20,6 +20,7 @@ class Hush:
     def __init__(self) -> None:
         self._counters: dict[str, int] = {}
         self._told: dict[str, tuple[float, int]] = {}
+        self.notices: list[str] = []  # what the user is to be told, once a minute and kind; taken by the bus
 
     @property
     def counters(self) -> dict[str, int]:
@@ -32,14 +33,26 @@ class Hush:
 
     def tell(self, kind: str, now: float, text: str, *, error: Exception | None = None) -> bool:
         """Count, and log `text` (with the traceback of `error`) unless this kind spoke within `HUSH_S`. Whether it was logged."""
+        more = self._due(kind, now)
+        if more is None:
+            return False
+        with contextlib.suppress(Exception):  # a log handler's own fault must not end the bus
+            logger.log(logging.WARNING if error is None else logging.ERROR, "%s%s", text, more, exc_info=error)
+        return True
+
+    def notice(self, kind: str, now: float, text: str) -> None:
+        """Count, and have the bus make a NOTICE of it, which is logged, unless this kind spoke within `HUSH_S`."""
+        more = self._due(kind, now)
+        if more is not None:
+            self.notices.append(text + more)
+
+    def _due(self, kind: str, now: float) -> str | None:
+        """Count. None if this kind spoke within `HUSH_S`; else what is to be added about those that were not told."""
         self.count(kind)
         total = self._counters[kind]
         last, told = self._told.get(kind, (float("-inf"), 0))
         if now - last < HUSH_S:
-            return False
+            return None
         self._told[kind] = now, total
         silent = total - told - 1
-        more = f" ({silent} more since the last such line)" if silent else ""
-        with contextlib.suppress(Exception):  # a log handler's own fault must not end the bus
-            logger.log(logging.WARNING if error is None else logging.ERROR, "%s%s", text, more, exc_info=error)
-        return True
+        return f" ({silent} more since the last such line)" if silent else ""

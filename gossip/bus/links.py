@@ -27,6 +27,8 @@ import zmq
 from ..config import Links as LinksConfig
 from ..core.effects import LinkClosed
 from .hush import Hush
+from .keys import Keyring, Keys
+from .knocks import Knocks, Turned
 from .sockets import Descriptors, Sockets
 
 SETTLE_S = 0.05  # between cutting and dialling the same endpoint
@@ -60,12 +62,22 @@ class Link:
     due: float
     backoff_s: float
     descriptor: int = -1
+    keys: Keys | None = None  # with which it was dialled
 
 
 class Links:
     """All links of one SUB. Not thread-safe: the bus thread owns it. Time is an argument, jitter comes from `rng`."""
 
-    def __init__(self, sockets: Sockets, config: LinksConfig, rng: random.Random, hush: Hush, descriptors: Descriptors) -> None:
+    def __init__(
+        self,
+        sockets: Sockets,
+        config: LinksConfig,
+        rng: random.Random,
+        hush: Hush,
+        descriptors: Descriptors,
+        knocks: Knocks | None = None,
+    ) -> None:
+        self._knocks = knocks or Knocks(hush, None)
         self._subscriber = sockets.subscriber
         self._monitor = sockets.monitor
         self._config = config
@@ -135,8 +147,21 @@ class Links:
                 link.descriptor = value
             elif event is zmq.Event.HANDSHAKE_SUCCEEDED:
                 self._rise(link, now)
-            elif self._broke(link, event, now):
+            elif self._broke(link, event, value, now):
                 closed.append(LinkClosed(link.endpoint))
+        return closed
+
+    def rekey(self, keyring: Keyring, now: float) -> list[LinkClosed]:
+        """Links that were dialled with keys which are valid no longer are dialled anew. Returns those that were up."""
+        stale = [link for link in self._links.values() if link.keys is not None and link.keys not in keyring]
+        closed = []
+        for link in stale:
+            if link.state in (LinkState.DIALLING, LinkState.UP):
+                if link.state is LinkState.UP:
+                    closed.append(LinkClosed(link.endpoint))
+                self._cut(link)
+                link.state, link.due, link.keys = LinkState.WAITING, now + SETTLE_S, None
+                self._expect(link.due)
         return closed
 
     def tick(self, now: float) -> str | None:
@@ -164,6 +189,7 @@ class Links:
         self._hush.count("links_dialled")
         try:
             self._subscriber.setsockopt(zmq.IPV6, int("[" in link.endpoint))
+            link.keys = self._knocks.dress(self._subscriber, link.endpoint)
             self._subscriber.connect(f"tcp://{link.endpoint}")
         except zmq.ZMQError as error:
             self._hush.tell("links_undiallable", now, f"cannot dial {link.endpoint!r}: {error.strerror}")
@@ -184,17 +210,20 @@ class Links:
 
     def _rise(self, link: Link, now: float) -> None:
         self._hush.count("links_up")
+        self._knocks.opened(link.endpoint, link.keys)
         link.state, link.due = LinkState.UP, now + HELD_S
         self._expect(link.due)
 
-    def _broke(self, link: Link, event: zmq.Event, now: float) -> bool:
+    def _broke(self, link: Link, event: zmq.Event, value: int, now: float) -> bool:
         was_up = link.state is LinkState.UP
         if was_up:
             self._hush.count("links_broken")
         elif event is zmq.Event.CLOSED:
             self._hush.count("dials_unanswered")
-        elif event is zmq.Event.HANDSHAKE_FAILED_AUTH:
-            self._hush.tell("auth_failed", now, f"{link.endpoint} refused us: it uses another secret. Compare the secrets")
+        elif event in Turned:
+            self._knocks.turned_away(link.endpoint, link.keys, event, value, now)
+            if link.keys is not None and not self._knocks.hopeless(link.endpoint):
+                link.backoff_s = self._config.redial_min_s  # it may have been the wrong door
         else:  # a socket of another kind is told as a mere DISCONNECTED
             self._hush.tell("handshakes_failed", now, f"{link.endpoint} took the connection but is no peer, or just ended")
         self._retry(link, now)

@@ -104,6 +104,12 @@ def socketpair() -> tuple[socket.socket, socket.socket]:
     return ends if type(ends[0]) is kind else (kind(fileno=ends[0].detach()), kind(fileno=ends[1].detach()))
 
 
+def tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    """A native TCP socket. Raises `OSError`."""
+    kind: type[socket.socket] = _original("socket", "socket")
+    return kind(family, socket.SOCK_STREAM)
+
+
 def borrowed(descriptor: int) -> socket.socket:
     """A native socket over a duplicate of a socket's descriptor, to ask it for its addresses. Raises `OSError`."""
     kind: type[socket.socket] = _original("socket", "socket")

@@ -92,8 +92,8 @@ class Resolver:
         if not self._beyond and not endpoint.loopback:
             self._tell_once(
                 "beyond",
-                f"the seed {endpoint.address}, and any other beyond this machine, is ignored: that needs insecure=True and "
-                "a bind= that others can dial",
+                f"the seed {endpoint.address}, and any other beyond this machine, is ignored: that needs a "
+                "secret, or insecure=True, and a bind= that others can dial",
             )
             return False
         return True

@@ -16,17 +16,18 @@ import zmq
 from ..config import Links as LinksConfig
 from ..errors import ConfigError
 from ..model import join_address
+from .doors import Doors
+from .keys import Keyring
 
 TOPIC_BYTES_MAX = 512  # MAXMSGSIZE of the XPUB: caps a stranger's topic; 256 would break the CURVE handshake
 FRAME_BYTES_MAX = 1 << 20  # MAXMSGSIZE elsewhere; config caps what we send below it
 HEARTBEAT_S = 10.0  # SUB and ROUTER ping so rarely: application heartbeats are the quick ones
 HEARTBEAT_TIMEOUT_S = 30.0  # without an answer for so long the link is closed, by either end
 NEVER_MS = 24 * 3600 * 1000  # RECONNECT_IVL of the SUB; see `_dress_subscriber`
-DESCRIPTORS_AT_START = 32  # context, four sockets, their listeners, the mailbox; a few to spare
+DESCRIPTORS_AT_START = 40  # context, four sockets, their listeners, the mailbox; a few to spare
 UNLIMITED = 1 << 60
 RECOUNT_S = 1.0  # descriptors are counted at most this often
 
-MONITOR_ENDPOINT = "inproc://links"
 MONITOR_EVENTS = (
     zmq.Event.CONNECTED  # names the descriptor
     | zmq.Event.HANDSHAKE_SUCCEEDED
@@ -36,6 +37,11 @@ MONITOR_EVENTS = (
     | zmq.Event.DISCONNECTED
     | zmq.Event.CLOSED
 )
+# Not ACCEPT_FAILED: without a descriptor libzmq tells that as fast as it can.
+CALLERS_EVENTS = (
+    zmq.Event.ACCEPTED | zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.DISCONNECTED
+)
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # RFC 27
 
 BIND_FAULTS = {
     errno.EADDRINUSE: ("another socket listens there", "Stop the other program, or pass another bind="),
@@ -47,19 +53,28 @@ BIND_FAULTS = {
 
 
 class Sockets:
-    """Context, XPUB, SUB, ROUTER and the SUB's monitor. Made by `Sockets.open`, ended by `close`."""
+    """Context, XPUB, SUB, ROUTER, their monitors and doors. Made by `Sockets.open`, ended by `close`.
 
-    def __init__(self, context: zmq.Context[zmq.SyncSocket], links: LinksConfig) -> None:
+    With a keyring all of them speak CURVE, and `zap` is where libzmq asks who may come in; without one it is None.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.SyncSocket], links: LinksConfig, keyring: Keyring | None) -> None:
         self.context = context
         self._links = links
+        self.keyring = keyring
+        self.zap = self._asked_by_libzmq() if keyring is not None else None
         self.publisher = self._dressed(zmq.SocketType.XPUB)
         self.subscriber = self._dressed(zmq.SocketType.SUB)
         self.contact = self._dressed(zmq.SocketType.ROUTER)
-        self.monitor = self._monitor()
+        self.monitor = self.watched(self.subscriber, "links", MONITOR_EVENTS)
+        self.publisher_monitor = self.watched(self.publisher, "publisher", CALLERS_EVENTS)
+        self.contact_monitor = self.watched(self.contact, "contact", CALLERS_EVENTS)
+        self.publisher_doors = Doors(self.publisher, keyring)
+        self.contact_doors = Doors(self.contact, keyring)
         self._topics: set[bytes] = set()
 
     @classmethod
-    def open(cls, links: LinksConfig) -> Sockets:
+    def open(cls, links: LinksConfig, keyring: Keyring | None = None) -> Sockets:
         """Sockets with all options set, nothing bound. Private context: another library's `term` cannot close ours.
 
         Raises `ConfigError` if the process is short of descriptors: libzmq would abort it.
@@ -70,22 +85,22 @@ class Sockets:
                 f"cannot start: {descriptors.used} of {descriptors.limit} file descriptors are open, and a peer needs "
                 f"{DESCRIPTORS_AT_START} more to begin with. Raise `ulimit -n`. Nothing was started."
             )
-        return cls(zmq.Context(io_threads=1), links)
+        return cls(zmq.Context(io_threads=1), links, keyring)
 
     def bind_contact(self, host: str, port: int) -> int:
         """Bind the ROUTER to an IP address; port 0 takes any free one. Returns the port. Raises `ConfigError`."""
-        return _bind(self.contact, "contact", host, port)
+        return _open(self.contact_doors, "contact", host, port)
 
     def bind_publisher(self, host: str, port: int) -> int:
         """Bind the XPUB to an IP address; port 0 takes any free one. Returns the port. Raises `ConfigError`."""
-        return _bind(self.publisher, "publisher", host, port)
+        return _open(self.publisher_doors, "publisher", host, port)
 
     def bind_extra(self, endpoint: str) -> bool:
         """Bind the ROUTER to this `ip:port` too. False if that is not possible."""
         try:
-            self.contact.setsockopt(zmq.IPV6, int("[" in endpoint))
-            self.contact.bind(f"tcp://{endpoint}")
-        except zmq.ZMQError:
+            host, _, port = endpoint.rpartition(":")
+            self.contact_doors.open(host.strip("[]"), int(port))
+        except (OSError, OverflowError, ValueError, zmq.ZMQError):
             return False
         return True
 
@@ -107,17 +122,26 @@ class Sockets:
 
     def close(self) -> None:
         """Close everything, DEALERs included, and end the context. Idempotent; some milliseconds; only the owner thread may."""
+        self.publisher_doors.close()
+        self.contact_doors.close()
         self.context.destroy(linger=0)
 
-    def _monitor(self) -> zmq.SyncSocket:
-        self.subscriber.monitor(MONITOR_ENDPOINT, MONITOR_EVENTS)
+    def watched(self, socket: zmq.SyncSocket, name: str, events: int) -> zmq.SyncSocket:
+        """A socket that tells what becomes of the connections of another. Raises `zmq.ZMQError` without descriptors."""
+        socket.monitor(f"inproc://{name}", events)
         monitor: zmq.SyncSocket = self.context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.LINGER, 0)
         # libzmq's I/O thread sends the events and waits when the queue is full: no bound here. We alone cause events,
-        # at most four a dial.
+        # at most four a dial, strangers as fast as they can connect.
         monitor.setsockopt(zmq.RCVHWM, 0)
-        monitor.connect(MONITOR_ENDPOINT)
+        monitor.connect(f"inproc://{name}")
         return monitor
+
+    def _asked_by_libzmq(self) -> zmq.SyncSocket:
+        zap: zmq.SyncSocket = self.context.socket(zmq.ROUTER)
+        zap.setsockopt(zmq.LINGER, 0)
+        zap.bind(ZAP_ENDPOINT)
+        return zap
 
     def _dressed(self, kind: zmq.SocketType) -> zmq.SyncSocket:
         socket: zmq.SyncSocket = self.context.socket(kind)
@@ -205,19 +229,17 @@ def _drop_rest(socket: zmq.SyncSocket) -> None:
         socket.recv(zmq.NOBLOCK)
 
 
-def _bind(socket: zmq.SyncSocket, role: str, host: str, port: int) -> int:
+def _open(doors: Doors, role: str, host: str, port: int) -> int:
     address = join_address(host, port)
     try:
         if not 0 <= port < 1 << 16:
-            raise zmq.ZMQError(errno.EINVAL)  # libzmq would bind another port, and not say so
-        socket.setsockopt(zmq.IPV6, int(":" in host))
-        socket.bind(f"tcp://{address}")
-    except zmq.ZMQError as error:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return doors.open(host, port)
+    except (OSError, zmq.ZMQError) as error:
         why, advice = BIND_FAULTS.get(
             error.errno or 0, (error.strerror, "Pass an IP address and a port from 0 to 65535 as bind=")
         )
         raise ConfigError(f"cannot bind the {role} socket to {address}: {why}. {advice}. Nothing was started.") from error
-    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
 
 def _dress_publisher(socket: zmq.SyncSocket) -> None:

@@ -51,8 +51,11 @@ from ..model import Event, EventKind
 from . import native
 from .calls import Calls
 from .hush import Hush
+from .keys import Keyring
+from .knocks import Knocks
 from .links import Links
 from .mailbox import Letter, Mailbox
+from .porter import Porter
 from .probes import Probes
 from .sockets import Descriptors, Sockets, routed_frames, whole_frames
 
@@ -146,8 +149,10 @@ class BusThread:
         self._hush = Hush()
         self._poller = zmq.Poller()
         descriptors = Descriptors(config.links.descriptors_share)
-        self._links = Links(sockets, config.links, rng, self._hush, descriptors)
-        self._calls = Calls(sockets, self._poller, self._hush, descriptors)
+        self._knocks = Knocks(self._hush, sockets.keyring)
+        self._porter = Porter(sockets, config.links, self._hush, descriptors, sockets.keyring)
+        self._links = Links(sockets, config.links, rng, self._hush, descriptors, self._knocks)
+        self._calls = Calls(sockets, self._poller, self._hush, descriptors, self._knocks)
         self._probes = Probes(self._poller, config.detection.probe_timeout_s, self._hush, descriptors)
         self.mailbox = Mailbox(name, config.limits.mailbox_max)
         self._gate = native.rlock()  # two threads may start and stop at once, and only one may close unused sockets
@@ -184,7 +189,11 @@ class BusThread:
             sockets.subscriber: self._drain_subscriber,
             sockets.contact: self._drain_contact,
             sockets.monitor: self._drain_monitor,
+            sockets.publisher_monitor: self._porter.on_monitor,
+            sockets.contact_monitor: self._porter.on_monitor,
         }
+        if sockets.zap is not None:
+            self._drains[sockets.zap] = self._porter.answer
 
     @property
     def alive(self) -> bool:
@@ -210,6 +219,13 @@ class BusThread:
     def loop_lag_s(self) -> float:
         """How late the latest tick was, at worst, within the last `LAG_WINDOW_S` to twice that. Any thread."""
         return self._lag.value
+
+    def rekey(self, keyring: Keyring, now: float) -> None:
+        """Other secrets are valid from now on. For a command, which runs on the bus thread."""
+        self._drain_subscriber(now)  # what links that will be cut have brought
+        self._sockets.keyring = self._knocks.keyring = keyring
+        self._porter.rekey(keyring)
+        self._inputs += self._links.rekey(keyring, now)
 
     def start(self) -> None:
         """Hand everything to a new thread. Idempotent while it runs.
@@ -301,9 +317,12 @@ class BusThread:
         if self._inputs or self._notices or len(self.mailbox):
             return 0
         now = self._clock()
-        until = min(self._node_due, self._links.next_deadline(), self._probes.next_deadline())
+        until = min(self._node_due, self._links.next_deadline(), self._probes.next_deadline(), self._next_care())
         longest = WAIT_MAX_S if self._leave_by == math.inf else LEAVE_WAIT_S
         return math.ceil(1000 * min(max(until - now, 0.0), longest))
+
+    def _next_care(self) -> float:
+        return min(self._calls.next_deadline(), self._porter.next_deadline())
 
     def _deadline(self, now: float) -> float:
         deadline = self._guard(self._node.next_deadline)
@@ -318,7 +337,7 @@ class BusThread:
             if drain is not None:
                 drain(now)
             else:
-                self._feed_all(self._calls.receive(source), now)
+                self._feed_all(self._calls.receive(source, now), now)
                 self._feed_all(self._probes.finish(source), now)
         self._feed_all(self._probes.tick(now), now)
 
@@ -437,8 +456,10 @@ class BusThread:
 
     def _redial(self, now: float) -> None:
         notice = self._links.tick(now)
-        if notice is not None:
-            self._notices.append(_notice(self._name, notice))
+        self._calls.tick(now)
+        self._porter.tick(now)
+        texts, self._hush.notices = [*self._hush.notices, *([] if notice is None else [notice])], []
+        self._notices += [_notice(self._name, text) for text in texts]
 
     def _settle(self) -> None:
         letters, self._letters = self._letters, []

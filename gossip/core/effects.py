@@ -53,6 +53,13 @@ class Answered:
 
 
 @dataclass(slots=True)
+class Refused:
+    """The other end of a call of ours turned us away before a word: it has another secret, or is no peer."""
+
+    call: int
+
+
+@dataclass(slots=True)
 class LinkClosed:
     """The SUB's connection to this endpoint, which had been up, broke."""
 
@@ -92,7 +99,7 @@ class Remembered:
     events: tuple[Event, ...]
 
 
-Input = Heard | Subscribed | Unsubscribed | Asked | Answered | LinkClosed | Probed | Bound | Remembered
+Input = Heard | Subscribed | Unsubscribed | Asked | Answered | Refused | LinkClosed | Probed | Bound | Remembered
 
 # Effects ------------------------------------------------------------------------------------------------------------
 

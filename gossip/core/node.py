@@ -32,6 +32,7 @@ from .effects import (
     LinkClosed,
     Listen,
     Probed,
+    Refused,
     Remember,
     Remembered,
     Subscribed,
@@ -520,6 +521,10 @@ class Node:
         for frame in local.codec.encode_history(local.me.id, input.events, local.config.limits.frame_bytes_max):
             local.out.append(Answer(input.token, frame))
 
+    def _on_refused(self, input: Refused, now: float) -> None:
+        """Whoever is there is none of us. A ping proves nothing by it: while a secret is replaced it may be bad luck."""
+        self._repair.foreign(input.call, now)
+
     def _meet_foreigner(self, input: Input, now: float) -> None:
         """A frame of another cluster: say so to whoever asks, hang up on whoever answers."""
         self.local.counters["frames_foreign"] += 1
@@ -624,6 +629,7 @@ class Node:
         Unsubscribed: _on_unsubscribed,
         Asked: _on_asked,
         Answered: _on_answered,
+        Refused: _on_refused,
         LinkClosed: _on_link_closed,
         Probed: _on_probed,
         Bound: _on_bound,
