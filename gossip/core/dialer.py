@@ -205,10 +205,14 @@ class Dialer:
     def _dial_somebody(self, now: float) -> None:
         """One random dead member, or seed that is no living member, or common port before mine."""
         table = self._local.table
-        living = {origin.contact for origin in table.alive()} | self._myself
-        lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
+        lost: set[str] = set()
+        if len(table.origins) > table.living:
+            lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
         lost.update(floor.contact for floor in table.floors.values() if floor.contact)
         earlier = self.rendezvous.earlier() if self.rendezvous is not None else []
+        if not (self._seeds or lost or earlier):
+            return
+        living = {origin.contact for origin in table.alive()} | self._myself
         candidates = sorted(endpoint for endpoint in {*self._seeds, *lost, *earlier} if endpoint not in living)
         if candidates:
             self.dial(candidates[int(self._local.chance.random() * len(candidates))], now)

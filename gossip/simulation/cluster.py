@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config import Config
 from ..core.effects import Changed, Happened, Input
@@ -20,6 +21,7 @@ from ..core.selfhood import Identity
 from .memory import SharedCodec
 from .network import Network
 from .peers import SimulatedObserver, SimulatedPeer
+from .settled import settle
 
 WALL_START_MS = 1_700_000_000_000
 LEAVE_LOOK_S = 0.01
@@ -58,6 +60,7 @@ class Cluster:
         self.contacts: dict[str, SimulatedPeer] = {}
         self.on_event: list[OnEvent] = []
         self.tap: Tap | None = None
+        self.links_changed = 0  # links that were taken up or dropped so far
         self._codecs: dict[tuple[int, int], SharedCodec] = {}
         self._starts: dict[SimulatedPeer, _Start] = {}
         self._spawned = 0
@@ -82,12 +85,37 @@ class Cluster:
         self._spawned += 1
         number = self._spawned
         name = name or f"p{number}"
-        host = host or f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        host = host or _host(number)
         start = _Start(name, None if seeds is None else tuple(seeds), port, zone, zero_configuration, config, check_reach)
-        return self._start(start, id or f"{name}-{number:04d}", host, wall_skew_s)
+        return self._start(start, id or f"{name}-{number:04d}", host, wall_skew_s, self.network.now)
 
-    def _start(self, start: _Start, id: str, host: str, wall_skew_s: float) -> SimulatedPeer:
-        seeds, port, now = start.seeds, start.port, self.network.now
+    @classmethod
+    def settled(cls, size: int, seed: int = 0, *, config: Config | None = None, network: Network | None = None) -> Cluster:
+        """So many peers that are linked and hold each other, as if they had joined long ago; for thousands of them.
+
+        They have no seeds. O(size × links); what all hold alike is held once. The bounds on members are raised as needed.
+        """
+        config = config or Config()
+        members_max = max(config.limits.members_max, 2 * size)
+        cluster = cls(
+            seed, config=replace(config, limits=replace(config.limits, members_max=members_max)), network=network
+        )
+        collecting = gc.isenabled()
+        gc.disable()  # it would find nothing, again and again
+        try:
+            for number in range(1, size + 1):
+                begun = cluster.now + cluster.network.random.random()  # so that heartbeats are spread over the interval
+                start, host = _Start(f"p{number}", (), 7400, "", False, None, False), _host(number)
+                cluster._start(start, f"p{number}-{number:04d}", host, 0.0, begun)
+            cluster._spawned = size
+            settle(cluster, cluster.peers)
+        finally:
+            if collecting:
+                gc.enable()
+        return cluster
+
+    def _start(self, start: _Start, id: str, host: str, wall_skew_s: float, now: float) -> SimulatedPeer:
+        seeds, port = start.seeds, start.port
         if seeds is None and not start.zero_configuration:
             seeds = tuple([peer.contact for peer in self.peers if peer.running][:1])
         identity = Identity(
@@ -132,7 +160,7 @@ class Cluster:
         """
         if peer.running:
             self.kill(peer)
-        return self._start(self._starts[peer], peer.id, peer.host, peer.wall_skew_s - lose_clock_s)
+        return self._start(self._starts[peer], peer.id, peer.host, peer.wall_skew_s - lose_clock_s, self.now)
 
     def observe(self, *seeds: str) -> SimulatedObserver:
         """Start an observer on a host of its own; it asks these contacts, or that of the first peer alive."""
@@ -231,3 +259,7 @@ class Cluster:
         running = self.running
         digests = {peer.node.local.table.digest for peer in running}
         return len(digests) == 1 and all(peer.node.local.table.living == len(running) for peer in running)
+
+
+def _host(number: int) -> str:
+    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"

@@ -51,11 +51,15 @@ class Link(Connection):
         if not self.far_open:
             return
         if type(input) is Subscribed:
-            self.topics.add(input.topic)
-            self.publisher.index.setdefault(input.topic, {})[self.back] = None
+            self.serve(input.topic)
         elif input.topic not in self.topics or not self._end(input.topic):
             return
         self.publisher.take(input, input.topic, self.there)
+
+    def serve(self, topic: bytes) -> None:
+        """The publisher sends this topic here from now on."""
+        self.topics.add(topic)
+        self.publisher.index.setdefault(topic, {})[self.back] = None
 
     def _end(self, topic: bytes) -> bool:
         """Whether it was the last subscription to this topic: the publisher is told of no other's end."""

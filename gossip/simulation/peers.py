@@ -306,10 +306,12 @@ class SimulatedPeer(Reads):
                 supervised.link.tell(input)
 
     def _connect(self, effect: Connect) -> None:
+        self.cluster.links_changed += 1
         supervised = self.links[effect.endpoint] = Supervised(self, effect.endpoint)
         supervised.dial()
 
     def _disconnect(self, effect: Disconnect) -> None:
+        self.cluster.links_changed += 1
         supervised = self.links.pop(effect.endpoint, None)
         if supervised is not None:
             supervised.drop()
