@@ -98,6 +98,7 @@ class Limits:
     watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC; more: slower readers, more memory
     history_max: int = 4096  # events kept for watch(since=...) and why; more: a longer memory, more of it
     mailbox_max: int = 10_000  # commands waiting for the bus thread; more: longer bursts, later errors
+    recalls_per_second_max: int = 16  # observers' questions what happened here; more: quicker answers, a busier bus under attack
     accusations_seen_max: int = 8192  # flood headers remembered; less: the same accusation may be passed on twice
 
 

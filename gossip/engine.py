@@ -537,15 +537,15 @@ class Engine(Reads):
         """The last 64 events, or fewer, about a member (id or name) or an instance (id, address, `service/id`, service).
 
         Who suspected, refuted or removed it, and when; () for the unknown. Never blocks; O(history). In a forked child what
-        the parent remembered, until the child's own peer runs.
+        the parent remembered, until the child's own peer runs. Raises `ConfigError` for a name that is no text.
         """
         self._look()
-        return self._remembered(name)
+        return self._remembered(checked_name(name))
 
     def _remembered(self, name: str) -> tuple[Event, ...]:
-        """The same on the bus thread, when another peer asks."""
-        names = {name, *(member.id for member in self.members(include_dead=True) if member.name == name)}
-        return self._events.why(names)
+        """The same on the bus thread, when another peer asks. O(members + history)."""
+        origins = tuple(self._node.local.table.origins.values()) if self._node is not None else ()
+        return self._events.why({name, *(origin.id for origin in origins if origin.header.name == name)})
 
     def _on_recollected(self, effect: Recollected) -> None:
         """On the bus thread: what another remembers arrived. A peer asks nobody."""
@@ -559,6 +559,14 @@ def refuse_unbuilt(**arguments: object) -> None:
     for name, given in arguments.items():
         if given is not None:
             raise ConfigError(f"{name}=...: this is not built yet; leave it out. Nothing was started.")
+
+
+def checked_name(name: object) -> str:
+    """The name that `why` is asked about. Raises `ConfigError`."""
+    if not isinstance(name, str):
+        what = "the id or name of a member, the id or address of an instance, or a service"
+        raise ConfigError(f"why({name!r}): that is no text. Pass {what}")
+    return name
 
 
 def _checked(what: str, given: object, pattern: re.Pattern[str], alphabet: str) -> str:

@@ -6,6 +6,7 @@ count, watch or dial it, so it comes and goes without a trace.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import warnings
@@ -14,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from .blocking import Blocking
 from .bus.sockets import Sockets
 from .config import Config
-from .core.codec import NAME_CHARS_MAX
 from .core.effects import Effect, Recollected
 from .core.observer import ObserverNode
-from .engine import Mind, Wanted
+from .engine import Mind, Wanted, checked_name
 from .errors import ConfigError, InsecureWarning
 from .model import Event
 from .registration import Command
@@ -97,30 +97,38 @@ class Observer(Blocking):
     def why(self, name: str, timeout: float | None = RECALL_TIMEOUT_S) -> tuple[Event, ...]:
         """The last 64 events, or fewer, about a name, as the peer that is followed remembers them. Blocks the caller.
 
-        Names as for `Peer.why`. Raises `TimeoutError` if that peer does not answer, `PeerClosed`.
+        Names as for `Peer.why`. Asks again, another peer if need be, until `timeout` seconds are over; None waits for ever.
+        Raises `TimeoutError` if nobody answered by then, `ConfigError` for a name that is no text, `PeerClosed`.
         """
-        ran, call = self.run(self._recalling(name))
-        if not ran:
-            raise self._closed_error()
+        call = self._must(self._recalling(checked_name(name), timeout))
+        wanted = self._recollection_wanted(name, call, timeout)
+        found: Recollected | None = None
         try:
-            found: Recollected = self._wait(self._recollection_wanted(call, timeout), timeout)
+            found = self._wait(wanted, timeout)
         finally:
             self._recollections.pop(call, None)
+            if found is None:  # interrupted, perhaps
+                self._post(lambda node, now: (node.forget(call, now), None), bounded=False)
         if not found.sender:
-            raise TimeoutError(f"nobody told what happened to {name!r}: no peer answered. Ask again")
+            raise TimeoutError(wanted.missing())
         return found.events
 
-    def _recalling(self, name: str) -> Command:
+    def _recalling(self, name: str, timeout: float | None) -> Command:
+        patience = math.inf if timeout is None else timeout
+
         def command(node: ObserverNode, now: float) -> tuple[list[Effect], int]:
-            effects, call = node.recall(name[:NAME_CHARS_MAX], now)
+            effects, call = node.recall(name, now, patience)
             self._recollections[call] = None
             return effects, call
 
         return command
 
-    def _recollection_wanted(self, call: int, timeout: float | None) -> Wanted:
-        missing = f"no answer from {self.source or 'anybody'} after {timeout} s. Ask again"
-        return Wanted(lambda: self._recollections.get(call), lambda: missing)
+    def _recollection_wanted(self, name: str, call: int, timeout: float | None) -> Wanted:
+        def missing() -> str:
+            where = f"{self.source}, which is followed, did not answer" if self.source else "no peer is followed now"
+            return f"nobody told what happened to {name!r} within {timeout} s: {where}. Ask again, or raise timeout="
+
+        return Wanted(lambda: self._recollections.get(call), missing)
 
     def _on_recollected(self, effect: Recollected) -> None:
         if effect.call in self._recollections:

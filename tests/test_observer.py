@@ -330,10 +330,71 @@ def test_why_needs_somebody_who_answers(stage: Stage) -> None:
     observer = stage.observer(a)
     a.close(leave=False)
     until(lambda: observer.status().isolated, "isolation")
-    with pytest.raises(TimeoutError, match="orders-0"):
-        observer.why("orders-0", timeout=PATIENCE_S)
-    with pytest.raises(TimeoutError, match="Ask again"):
-        observer.why("orders-0", timeout=0.0)
+    for timeout in (0.2, 0.0):
+        with pytest.raises(TimeoutError, match=f"'orders-0' within {timeout} s: no peer is followed now. Ask again"):
+            observer.why("orders-0", timeout=timeout)
+
+
+def test_why_waits_as_long_as_it_is_told_and_asks_whoever_is_followed_then(stage: Stage) -> None:
+    (a,) = stage.grown(1)
+    address = a.address
+    observer = stage.observer(a)
+    a.close(leave=False)
+    until(lambda: observer.status().isolated, "isolation")
+    told: list[tuple[Event, ...]] = []
+    asking = threading.Thread(target=lambda: told.append(observer.why("orders-1", timeout=2 * PATIENCE_S)))
+    asking.start()
+    again = stage.peer("again", bind=address, seeds=[])
+    again.register("orders", port=9, id="orders-1")
+    asking.join(2 * PATIENCE_S)
+    assert [[event.kind for event in events] for events in told] in ([[]], [[EventKind.ADDED]])
+    assert observer.source == again.id
+
+
+def test_why_is_asked_about_a_text(stage: Stage) -> None:
+    (a,) = stage.grown(1)
+    observer = stage.observer(a)
+    for asked in (a, observer):
+        for name in (5, None, b"orders"):
+            with pytest.raises(ConfigError, match=r"why\(.*the id or name of a member"):
+                asked.why(name)  # type: ignore[arg-type]
+    assert observer.why("\ud800" * 300) == ()
+
+
+INTERRUPTED = """
+import signal, sys, threading, time
+from gossip import Observer
+def tell():
+    while not observer._recollections:
+        time.sleep(0.001)
+    print("asking", flush=True)
+with Observer(cluster=sys.argv[1], seeds=[sys.argv[2]]) as observer:
+    observer.wait_synced(30)
+    print("in sync", flush=True)
+    sys.stdin.readline()
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        observer.why("orders", timeout=None)
+    except KeyboardInterrupt:
+        print(len(observer._recollections), flush=True)
+"""
+
+
+def test_why_can_be_interrupted(stage: Stage, launcher: Launcher) -> None:
+    worker = launcher.peer("a")
+    command = [sys.executable, "-c", INTERRUPTED, stage.cluster, worker.address]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in sync\n"
+        worker.stop()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "asking\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "0\n"
+        assert process.wait(PATIENCE_S) == 0
+    worker.cont()
 
 
 # the source ends ------------------------------------------------------------------------------------------------------

@@ -248,14 +248,34 @@ class EventLog:
     def why(self, names: set[str]) -> tuple[Event, ...]:
         """The last events about members or instances of these names, oldest first. O(history)."""
         found = {event.seq: event for name in names for event in tuple(self._of_member.get(name, ()))}
-        for event in tuple(self._history):
-            if event.seq not in found and _about(event, names):
+        about = _about(names)
+        told = 0
+        for event in reversed(tuple(self._history)):
+            if about(event):
                 found[event.seq] = event
+                told += 1
+                if told == WHY_MAX:
+                    break
         return tuple(found[seq] for seq in sorted(found))[-WHY_MAX:]
 
 
-def _about(event: Event, names: set[str]) -> bool:
-    known = event.after or event.before
-    if isinstance(known, Instance):
-        return known.id in names or known.service in names or known.address in names or f"{known.service}/{known.id}" in names
-    return known is not None and (known.id in names or known.name in names)
+def _about(names: set[str]) -> Callable[[Event], bool]:
+    """Whether an event is about one of these. Addresses and keys are made only where a name could be one."""
+    addresses = any(":" in name for name in names)
+    keys = any("/" in name for name in names)
+
+    def about(event: Event) -> bool:
+        known = event.after or event.before
+        if known is None:
+            return False
+        if known.id in names:
+            return True
+        if isinstance(known, Member):
+            return known.name in names
+        return (
+            known.service in names
+            or (addresses and known.address in names)
+            or (keys and f"{known.service}/{known.id}" in names)
+        )
+
+    return about

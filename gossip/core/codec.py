@@ -24,7 +24,7 @@ from ..errors import WireError
 from ..model import ID_PATTERN, LABELS_MAX, ZONE_PATTERN, Event, Instance
 from .fields import (
     PULSE_MAX,
-    REASON_CHARS_MAX,
+    REASON_BYTES_MAX,
     as_bytes,
     as_charge,
     as_entries,
@@ -45,6 +45,7 @@ from .fields import (
     extras_of,
     header_fields,
     instance_fields,
+    prose,
 )
 from .messages import (
     BUCKETS,
@@ -77,7 +78,7 @@ PARTS_MAX = 4096
 ARRAY_MAX = 1024
 CHARGES_MAX = 256
 EVENTS_MAX = 64  # of one `History`
-NAME_CHARS_MAX = 256  # of what a `Recall` asks about: service/id at most
+NAME_BYTES_MAX = 257  # of what a `Recall` asks about: service/id at most
 
 PREFIX = struct.Struct("!BB8s")
 DELTA_HEAD = struct.Struct("!BB8s8sQQQ")  # ..., origin hash, start, nonce, version
@@ -207,18 +208,19 @@ class Codec:
 
     def encode_history(self, sender: str, events: Sequence[Event], bytes_max: int) -> list[bytes]:
         """What a peer remembers, as frames of at most `bytes_max`; an event that fits into none is left out. O(size)."""
-        groups: list[list[Event]] = [[]]
+        groups: list[list[bytes]] = [[]]
         room = whole = bytes_max - PREFIX.size - 2 * ID_BYTES_MAX
         for event in events:
-            size = len(_pack(event_fields(event)))
-            if size > whole:
+            packed = _pack(event_fields(event))
+            if len(packed) > whole:
                 continue
-            if size > room or len(groups[-1]) >= EVENTS_MAX:
+            if len(packed) > room or len(groups[-1]) >= EVENTS_MAX:
                 groups.append([])
                 room = whole
-            groups[-1].append(event)
-            room -= size
-        return [self.encode(History(sender, tuple(group), group is not groups[-1])) for group in groups]
+            groups[-1].append(packed)
+            room -= len(packed)
+        head = PREFIX.pack(WIRE_VERSION, _HISTORY, self.cluster_hash) + b"\x93" + _pack(sender)  # an array of three fields
+        return [head + _array(group) + _pack(group is not groups[-1]) for group in groups]
 
     def envelope(self, ring: int, limit: int, sender: IdHash) -> bytes:
         """The fixed fields that stand before a delegated frame."""
@@ -313,8 +315,8 @@ _ENCODERS: dict[type, Callable[[Any], tuple[int, tuple[Any, ...]]]] = {
     Foreign: lambda m: (_FOREIGN, ()),
     DialBack: lambda m: (_DIAL_BACK, (m.asker,)),
     Reached: lambda m: (_REACHED, (m.sender, m.contact, m.publisher, m.contact_tried, m.publisher_tried)),
-    Belief: lambda m: (_BELIEF, (m.subject, str(m.kind), m.reason[:REASON_CHARS_MAX])),
-    Recall: lambda m: (_RECALL, (m.name,)),
+    Belief: lambda m: (_BELIEF, (m.subject, str(m.kind), prose(m.reason, REASON_BYTES_MAX))),
+    Recall: lambda m: (_RECALL, (prose(m.name, NAME_BYTES_MAX),)),
     History: lambda m: (_HISTORY, (m.sender, [event_fields(event) for event in m.events], m.more)),
 }
 
@@ -427,11 +429,11 @@ def _decode_reached(codec: Codec, frame: bytes) -> Reached:
 
 def _decode_belief(codec: Codec, frame: bytes) -> Belief:
     f = as_fields(_unpack(frame, PREFIX.size), 3)
-    return Belief(as_text(f[0], ID_PATTERN), as_member_kind(f[1]), as_prose(f[2], REASON_CHARS_MAX))
+    return Belief(as_text(f[0], ID_PATTERN), as_member_kind(f[1]), as_prose(f[2], REASON_BYTES_MAX))
 
 
 def _decode_recall(codec: Codec, frame: bytes) -> Recall:
-    return Recall(as_prose(as_fields(_unpack(frame, PREFIX.size), 1)[0], NAME_CHARS_MAX))
+    return Recall(as_prose(as_fields(_unpack(frame, PREFIX.size), 1)[0], NAME_BYTES_MAX))
 
 
 def _decode_history(codec: Codec, frame: bytes) -> History:

@@ -40,7 +40,7 @@ PULSE_MAX = (1 << 32) - 1
 ENTRIES_MAX = 256
 INTERVAL_MS_MAX = 3_600_000
 EXTRA_FIELDS_MAX = 16
-REASON_CHARS_MAX = 512
+REASON_BYTES_MAX = 512  # as UTF-8
 
 
 # to tuples ------------------------------------------------------------------------------------------------------------
@@ -105,6 +105,13 @@ def _known_fields(known: Instance | Member | None) -> tuple[object, ...] | None:
     )
 
 
+def prose(text: str, bytes_max: int) -> str:
+    """A text for people, cut between two characters to so many bytes of UTF-8, which is what limits count."""
+    if len(text) <= bytes_max and text.isascii():
+        return text
+    return text.encode("utf-8", "replace")[:bytes_max].decode("utf-8", "ignore")
+
+
 def event_fields(event: Event) -> tuple[object, ...]:
     return (
         event.seq,
@@ -113,7 +120,7 @@ def event_fields(event: Event) -> tuple[object, ...]:
         event.service,
         _known_fields(event.before),
         _known_fields(event.after),
-        event.reason[:REASON_CHARS_MAX],
+        prose(event.reason, REASON_BYTES_MAX),
     )
 
 
@@ -293,6 +300,6 @@ def as_event(value: Any) -> Event:
     if type(f[1]) is not float or not 0 <= f[1] < NUMBER_MAX or type(f[2]) is not str:
         raise WireError("an event without a time or kind")
     service = None if f[3] is None else as_text(f[3], SERVICE_PATTERN)
-    return Event(as_number(f[0]), f[1], _KINDS[f[2]], service, _as_known(f[4]), _as_known(f[5]), as_prose(f[6], REASON_CHARS_MAX))
+    return Event(as_number(f[0]), f[1], _KINDS[f[2]], service, _as_known(f[4]), _as_known(f[5]), as_prose(f[6], REASON_BYTES_MAX))
 
 

@@ -33,7 +33,6 @@ from .effects import (
     Listen,
     Probed,
     Refused,
-    Remember,
     Remembered,
     Subscribed,
     Unsubscribed,
@@ -62,6 +61,7 @@ from .messages import (
 from .origin import Origin, Outcome
 from .pings import Pings
 from .reach import Reach
+from .recollection import Ration
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
 
@@ -134,6 +134,7 @@ class Node:
         )
         self._dialer = Dialer(local, self._repair, seeds=seeds, zero_configuration=zero_configuration)
         self._reach = Reach(local, new_call=self._new_call, sync=self._repair.sync, wanted=check_reach)
+        self._ration = Ration(local)
         self._digests = Digests(config.heartbeats)
         self.mesh = Mesh()
         self._linker = Linker(local, self.mesh)
@@ -475,7 +476,7 @@ class Node:
             self._reach.asked(input.token, message, self._repair.asker(input.token), now)
             return
         if isinstance(message, Recall):
-            self.local.out.append(Remember(input.token, message.name))
+            self._ration.asked(input.token, message.name, now)
             return
         if isinstance(message, Sync):
             self._detector.heard(message.asker, now)
@@ -516,10 +517,7 @@ class Node:
             self._repair.converse(origin.contact, now, dialled=True)
 
     def _on_remembered(self, input: Remembered, now: float) -> None:
-        """What the shell remembers goes to whoever asked, in as many frames as it needs."""
-        local = self.local
-        for frame in local.codec.encode_history(local.me.id, input.events, local.config.limits.frame_bytes_max):
-            local.out.append(Answer(input.token, frame))
+        self._ration.remembered(input.token, input.events)
 
     def _on_refused(self, input: Refused, now: float) -> None:
         """Whoever is there is none of us. A ping proves nothing by it: while a secret is replaced it may be bad luck."""

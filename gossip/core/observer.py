@@ -19,7 +19,8 @@ from typing import ClassVar
 
 from ..config import Config
 from ..errors import WireError
-from ..model import Event, EventKind, MemberState, PeerState
+from ..model import EventKind, MemberState, PeerState
+from .candidates import Candidates
 from .codec import TOPIC_OBSERVERS, WIRE_VERSION, ForeignCluster, UnknownKind
 from .dialer import RENDEZVOUS_HOST, RENDEZVOUS_PORTS, SYNCED
 from .effects import (
@@ -33,19 +34,16 @@ from .effects import (
     Input,
     LinkClosed,
     Listen,
-    Recollected,
 )
 from .local import Chance, Local
 from .membership import Membership
 from .merge import Merger
-from .messages import Belief, Delta, Done, Entries, Entry, Header, Heartbeat, History, InstanceKey, Message, Recall, Sync, Want
+from .messages import Belief, Delta, Done, Entries, Entry, Header, Heartbeat, History, InstanceKey, Message, Sync, Want
 from .origin import Origin, Outcome
+from .recollection import Recollections
 from .repair import WANTS_PER_FRAME
 
-DIALS_MAX = 16  # candidates asked at once
-MEMBERS_DIALLED_MAX = 3  # of those that are known, once the source is lost
 UNSYNCED_RETRY_S = 0.2  # until a candidate that is not synced yet is asked again; it will be, within 2 s
-RECALLS_MAX = 64
 EXPIRE_INTERVAL_S = 60.0
 NEVER = float("inf")
 _ENDS = {EventKind.MEMBER_DEAD: MemberState.DEAD, EventKind.MEMBER_LEFT: MemberState.LEFT}
@@ -57,10 +55,13 @@ class Talk:
 
     endpoint: str
     deadline: float
+    ends_at: float  # however busy it is
+    resort: bool = False  # whether it was asked though it is passed over
     partner: str = ""
     buckets: bytes = b""
     theirs: dict[str, Entry] = field(default_factory=dict)
-    beliefs: list[Belief] = field(default_factory=list)
+    suspected: dict[str, Belief] = field(default_factory=dict)
+    news: dict[str, Belief | None] = field(default_factory=dict)  # who lived or died meanwhile, by the stream; newer than this
     wants: deque[str] = field(default_factory=deque)
     planned: bool = False
     moved: bool = False
@@ -68,18 +69,14 @@ class Talk:
 
 @dataclass(slots=True)
 class Source:
-    """Who is followed, and until when it may be silent."""
+    """Who is followed, until when it may be silent, whether it was heard at all, and held what I hold."""
 
     id: str
     contact: str
     publisher: str
     silent_at: float
-
-
-@dataclass(slots=True)
-class _Recollection:
-    deadline: float
-    events: list[Event] = field(default_factory=list)
+    heard: bool = False
+    agrees: bool = False
 
 
 class ObserverNode:
@@ -113,17 +110,16 @@ class ObserverNode:
             voids=lambda origin: False,
         )
         common = [f"{RENDEZVOUS_HOST}:{port}" for port in RENDEZVOUS_PORTS]
-        self._seeds = common if zero_configuration else list(seeds or ())
+        self._candidates = Candidates(local, common if zero_configuration else seeds or ())
         self._talks: dict[int, Talk] = {}
         self._talking: int | None = None  # the call among them that answered
         self.source: Source | None = None
-        self._recalls: dict[int, _Recollection] = {}
+        self._recollections = Recollections(local, new_call=self._new_call, source=self._contact)
         self._calls = 0
         self._seek_at = NEVER
         self._sync_at = NEVER  # when to compare again with the source
         self._sync_wait_s = 0.0
         self._next_expiry = NEVER
-        self._agrees = True
         self.met: Counter[str] = Counter()  # what the candidates answered, to tell why nobody did
         self._ended = False
 
@@ -153,8 +149,9 @@ class ObserverNode:
 
     @property
     def agreement(self) -> float:
-        """1.0 while the view equals the source's, as of its last heartbeat."""
-        return 1.0 if self._agrees and self.source is not None else 0.0
+        """1.0 while the view equals the source's, as of its last heartbeat; 0.0 before the first."""
+        source = self.source  # other threads ask
+        return 1.0 if source is not None and source.agrees else 0.0
 
     @property
     def suspects(self) -> int:
@@ -195,10 +192,9 @@ class ObserverNode:
         """All that is due."""
         for call in [call for call, talk in self._talks.items() if talk.deadline <= now]:
             self._give_up(call, "no answer", now)
-        for call in [call for call, recall in self._recalls.items() if recall.deadline <= now]:
-            self._end_recall(call, "")
+        self._recollections.tick(now)
         if self.source is not None and now >= self.source.silent_at:
-            self._lose_source(now)
+            self._miss_source(self.source, now)
         if now >= self._seek_at:
             self._seek(now)
         if now >= self._sync_at and self._talking is None and self.source is not None:
@@ -211,10 +207,11 @@ class ObserverNode:
 
     def next_deadline(self) -> float:
         """When `tick` is due."""
-        calls = [talk.deadline for talk in self._talks.values()] + [recall.deadline for recall in self._recalls.values()]
+        calls = [talk.deadline for talk in self._talks.values()]
         silent_at = self.source.silent_at if self.source is not None else NEVER
         sync_at = self._sync_at if self._talking is None and self.source is not None else NEVER
-        return min([*calls, self._seek_at, sync_at, silent_at, self._next_expiry])
+        recollections = self._recollections.next_deadline()
+        return min([*calls, self._seek_at, sync_at, silent_at, self._next_expiry, recollections])
 
     def leave(self, now: float) -> list[Effect]:
         """End."""
@@ -229,7 +226,7 @@ class ObserverNode:
 
     def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool = False) -> list[Effect]:
         """The addresses of the seeds were found, or moved; `pending` or not, it seeks on until somebody is found."""
-        self._seeds = list(seeds)
+        self._candidates.seeds = list(seeds)
         if self.source is None:
             self._seek(now)
         return self._effects()
@@ -238,46 +235,34 @@ class ObserverNode:
         """An observer has no say in who lives."""
         return []
 
-    def recall(self, name: str, now: float) -> tuple[list[Effect], int]:
-        """Ask the source what happened to somebody; `Recollected` of the returned number brings the answer."""
-        call = self._new_call()
-        origin = self._somebody()
-        if origin is None or len(self._recalls) >= RECALLS_MAX:
-            self.local.out.append(Recollected(call, "", ()))
-        else:
-            self._recalls[call] = _Recollection(now + self.local.config.repair.timeout_s)
-            self._send(call, origin.contact, Recall(name))
-        return self._effects(), call
+    def recall(self, name: str, now: float, patience_s: float) -> tuple[list[Effect], int]:
+        """Ask the source what happened to somebody; `Recollected` of the returned number tells the answer, or that none came."""
+        number = self._recollections.ask(name, now, patience_s)
+        return self._effects(), number
 
-    def _somebody(self) -> Origin | None:
-        """The source, or whoever is known to live."""
-        table = self.local.table
-        source = table.origins.get(self.source.id) if self.source is not None else None
-        return source or next(table.alive(), None)
+    def forget(self, number: int, now: float) -> list[Effect]:
+        """Nobody waits any more for this recollection."""
+        self._recollections.forget(number)
+        return self._effects()
+
+    def _contact(self) -> str | None:
+        return self.source.contact if self.source is not None else None
 
     # seeking ----------------------------------------------------------------------------------------------------------
 
     def _seek(self, now: float) -> None:
         """Ask every candidate that is not being asked; whoever answers first is followed."""
         self._seek_at = now + self.local.jittered(self.local.config.joining.alone_interval_s)
-        if self._talking is not None:
-            return
-        asked = {talk.endpoint for talk in self._talks.values()}
-        for endpoint in self._candidates():
-            if endpoint not in asked and len(self._talks) < DIALS_MAX:
+        if self._talking is None and self.source is None:
+            for endpoint in self._candidates.next({talk.endpoint for talk in self._talks.values()}, now):
                 self._ask(endpoint, now)
-
-    def _candidates(self) -> list[str]:
-        known = sorted(origin.contact for origin in self.local.table.alive())
-        chance = self.local.chance
-        chosen = [known.pop(int(chance.random() * len(known))) for _ in range(min(MEMBERS_DIALLED_MAX, len(known)))]
-        return list(dict.fromkeys([*chosen, *self._seeds]))
 
     def _ask(self, endpoint: str, now: float) -> None:
         local, call = self.local, self._new_call()
         config = local.config
         patience = config.repair.timeout_s if self.source is not None else config.links.connect_timeout_s
-        self._talks[call] = Talk(endpoint, now + patience)
+        resort = self._candidates.passes_over(endpoint, now)
+        self._talks[call] = Talk(endpoint, now + patience, now + config.repair.conversation_max_s, resort)
         me = local.me
         self._send(call, endpoint, Sync(me.id, me.incarnation, 0, 0, local.synced, local.table.packed_sums()))
 
@@ -289,14 +274,23 @@ class ObserverNode:
         self.local.out.append(Call(call, endpoint, self.local.codec.encode(message)))
 
     def _give_up(self, call: int, why: str, now: float) -> None:
-        if call not in self._talks:
+        talk = self._talks.get(call)
+        if talk is None:
             return
         self.met[why] += 1
         self._hang_up(call)
-        if self.source is not None:  # it answers no questions: somebody else may
+        if talk.partner:  # it answered, and came to no end
+            self.local.counters["conversations_lost"] += 1
+            for key in (talk.partner, talk.endpoint):
+                self._candidates.pass_over(key, now)
+            self._candidates.begin()
+        if self.source is None:
+            if self._candidates.waiting(now):  # there is room for the next
+                self._seek_at = now
+            elif not self._talks:
+                self._seek_at = min(self._seek_at, now + self.local.jittered(self.local.config.joining.rendezvous_max_s))
+        elif talk.endpoint == self.source.contact:  # it answers no questions: somebody else may
             self._lose_source(now)
-        elif not self._talks:
-            self._seek_at = min(self._seek_at, now + self.local.jittered(self.local.config.joining.rendezvous_max_s))
 
     def _hang_up(self, call: int) -> None:
         del self._talks[call]
@@ -308,20 +302,21 @@ class ObserverNode:
 
     def _on_answered(self, input: Answered, now: float) -> None:
         message = self.local.codec.decode(input.frame)
-        recall = self._recalls.get(input.call)
-        if recall is not None and isinstance(message, History):
-            recall.events += message.events
-            if not message.more:
-                self._end_recall(input.call, message.sender)
+        if isinstance(message, History):
+            self._recollections.answered(input.call, message)
             return
         talk = self._talks.get(input.call)
         step = self._STEPS.get(type(message))
         if talk is not None and step is not None:
-            talk.deadline = now + self.local.config.repair.timeout_s
+            talk.deadline = min(now + self.local.config.repair.timeout_s, talk.ends_at)
             step(self, input.call, talk, message, input.frame, now)
+            self._bound(input.call, talk, now)
 
-    def _end_recall(self, call: int, sender: str) -> None:
-        self.local.out += [HangUp(call), Recollected(call, sender, tuple(self._recalls.pop(call).events))]
+    def _bound(self, call: int, talk: Talk, now: float) -> None:
+        """Nobody tells of more than may live."""
+        most = 2 * self.local.config.limits.members_max
+        if max(len(talk.theirs), len(talk.suspected), len(talk.news)) > most:
+            self._give_up(call, "more members than config.limits.members_max", now)
 
     def _on_entries(self, call: int, talk: Talk, message: Entries, frame: bytes, now: float) -> None:
         if self._talking not in (None, call):
@@ -329,7 +324,14 @@ class ObserverNode:
             return
         if not message.synced:  # it would show but a part
             self._hang_up(call)
-            self._seek_at = now + UNSYNCED_RETRY_S
+            if self.source is None:
+                self._seek_at = now + UNSYNCED_RETRY_S
+            else:
+                self._sync_at = now + UNSYNCED_RETRY_S
+            return
+        if self._candidates.passes_over(message.sender, now) and not talk.resort:  # the same under another address
+            self._candidates.pass_over(talk.endpoint, now)
+            self._hang_up(call)
             return
         self._talking = call
         for other in [other for other in self._talks if other != call]:
@@ -350,7 +352,7 @@ class ObserverNode:
         talk.moved |= self._merger.take(delta, frame, now).outcome in (Outcome.APPLIED, Outcome.PARTIAL)
 
     def _on_told(self, call: int, talk: Talk, belief: Belief, frame: bytes, now: float) -> None:
-        talk.beliefs.append(belief)  # about somebody whose state comes later
+        talk.suspected[belief.subject] = belief  # perhaps about somebody whose state comes later
 
     def _on_done(self, call: int, talk: Talk, message: Done, frame: bytes, now: float) -> None:
         if talk.planned:
@@ -378,14 +380,27 @@ class ObserverNode:
         return Entry(id, origin.incarnation, origin.version, origin.header.pulse)
 
     def _believe_all(self, talk: Talk, now: float) -> None:
-        """Who lives at the source lives here; of the buckets that differed, nobody else does."""
+        """Who lives at the source lives here; of the buckets that differed, nobody else does. What the stream told is newer."""
         for origin in list(self.local.table.origins.values()):
-            if origin.id in talk.theirs:
-                self._believe(Belief(origin.id, EventKind.MEMBER_REFUTED, f"{origin.id} lives at {talk.partner}"), now)
-            elif origin.alive and talk.buckets[origin.hash[0] >> 3] >> (origin.hash[0] & 7) & 1:
-                self._believe(Belief(origin.id, EventKind.MEMBER_DEAD, f"{talk.partner} holds {origin.id} no longer"), now)
-        for belief in talk.beliefs:
-            self._believe(belief, now)
+            if origin.id not in talk.news:
+                self._compare(origin, talk, now)
+        for belief in talk.news.values():
+            if belief is not None:
+                self._believe(belief, now)
+
+    def _compare(self, origin: Origin, talk: Talk, now: float) -> None:
+        id, partner = origin.id, talk.partner
+        if id not in talk.theirs:
+            if not origin.alive:
+                return
+            if talk.buckets[origin.hash[0] >> 3] >> (origin.hash[0] & 7) & 1:
+                self._believe(Belief(id, EventKind.MEMBER_DEAD, f"{partner} holds {id} no longer"), now)
+                return
+        suspicion = talk.suspected.get(id)
+        if not origin.alive or suspicion is None:
+            self._believe(Belief(id, EventKind.MEMBER_REFUTED, f"{id} lives at {partner}"), now)
+        if suspicion is not None:
+            self._believe(suspicion, now)
 
     def _believe(self, belief: Belief, now: float) -> None:
         origin = self.local.table.origins.get(belief.subject)
@@ -418,7 +433,7 @@ class ObserverNode:
             self.source.id, self.source.contact = origin.id, origin.contact
             return
         self._unlink()
-        patience = config.links.connect_timeout_s + config.links.handshake_timeout_s + self._silence_s(origin)
+        patience = config.links.connect_timeout_s + config.links.handshake_timeout_s  # the link up, it speaks at once
         self.source = Source(origin.id, origin.contact, origin.publisher, now + patience)
         self.local.out.append(Connect(origin.publisher))
 
@@ -430,12 +445,23 @@ class ObserverNode:
             self.local.out.append(Disconnect(self.source.publisher))
             self.source = None
 
+    def _miss_source(self, source: Source, now: float) -> None:
+        """It fell silent, or was never heard: then others are asked before it, for a while."""
+        if not source.heard:
+            why = f"{source.id} answers at {source.contact}, but nothing is heard from {source.publisher}"
+            if self._candidates.pass_over(source.id, now):
+                self.local.notice(source.id, f"{why}: is that port closed? Asking others")
+            self._candidates.pass_over(source.contact, now)
+        self._lose_source(now)
+
     def _lose_source(self, now: float) -> None:
         """Follow somebody else; what is held is served meanwhile."""
         self.local.counters["sources_lost"] += 1
         for call in list(self._talks):
             self._hang_up(call)
         self._unlink()
+        self._recollections.source_lost(now)
+        self._candidates.begin()
         self._sync_at = NEVER
         self._seek(now)
 
@@ -449,14 +475,31 @@ class ObserverNode:
         frame = input.frame[1:]
         message = self.local.codec.decode(frame)
         if isinstance(message, Delta):
+            lived = self._lives(message.origin)
             self._on_news(message, frame, now)
+            if self._lives(message.origin) != lived:
+                self._note(message.origin, None, now)
         elif isinstance(message, Belief):
             self._believe(message, now)
+            self._note(message.subject, message, now)
         elif isinstance(message, Heartbeat):
             self._on_heartbeat(message, now)
-        source = self.local.table.origins.get(self.source.id)
-        if source is None or not source.alive:
+        self._look_at_source(now)
+
+    def _look_at_source(self, now: float) -> None:
+        """It may have told its own end."""
+        if self.source is not None and not self._lives(self.source.id):
             self._lose_source(now)
+
+    def _lives(self, id: str) -> bool:
+        origin = self.local.table.origins.get(id)
+        return origin is not None and origin.alive
+
+    def _note(self, id: str, belief: Belief | None, now: float) -> None:
+        """Who is told of while views are compared: the entries may be older than that."""
+        for call, talk in list(self._talks.items()):
+            talk.news[id] = belief
+            self._bound(call, talk, now)
 
     def _on_news(self, delta: Delta, frame: bytes, now: float) -> None:
         if self._merger.take(delta, frame, now).outcome is Outcome.GAP:
@@ -467,9 +510,12 @@ class ObserverNode:
         origin = self.local.table.by_hash.get(beat.sender)
         if source is None or origin is None or origin.id != source.id:
             return
+        if not source.heard:
+            source.heard = True
+            self._candidates.pardon(source.id, source.contact)
         source.silent_at = now + self._silence_s(origin)
-        self._agrees = beat.digest == self.local.table.digest
-        if self._agrees:
+        source.agrees = beat.digest == self.local.table.digest
+        if source.agrees:
             self._sync_wait_s = 0.0
         else:
             self._sync_at = min(self._sync_at, now + self._sync_wait_s)

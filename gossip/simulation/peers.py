@@ -437,8 +437,8 @@ class SimulatedObserver(SimulatedPeer):
         super().__init__(cluster, cast("Node", node), number, host, nowhere, nowhere)
         self.observer = node
 
-    def recall(self, name: str) -> int:
+    def recall(self, name: str, patience_s: float = 5.0) -> int:
         """Ask the source about a name; `recollected` of the number holds the answer when it came."""
-        effects, call = self.observer.recall(name, self.network.now)
+        effects, call = self.observer.recall(name, self.network.now, patience_s)
         self.perform(effects)
         return call

@@ -18,8 +18,9 @@ from gossip.core.codec import (
     id_hash,
 )
 from gossip.core.fields import ENTRIES_MAX, NUMBER_MAX
-from gossip.core.messages import Delta, Done, Ping, Want
+from gossip.core.messages import Belief, Delta, Done, History, Ping, Recall, Want
 from gossip.errors import WireError
+from gossip.model import Event, EventKind
 
 HEADER = ["n1", "10.0.0.1", 7400, 7401, 0, 0, 1000, 0, 0]
 PUT = ["orders", "i1", "10.0.0.9", 80, 1, {}, [], 0]
@@ -232,3 +233,21 @@ def test_a_record_too_large_for_a_part_with_others_gets_one_of_its_own(make: Any
     decoded = [codec.decode(part) for part in frames]
     assert [instance.id for part in decoded for instance in part.put] == ["s1", "large", "s2"]
     assert max(map(len, frames)) <= 2000
+
+
+@pytest.mark.parametrize("char", ["x", "é", "名", "🙂", "\ud800"])
+@pytest.mark.parametrize("length", [400, 512, 513, 5_000])
+def test_prose_of_any_script_is_cut_to_what_others_can_read(char: str, length: int, make: Any) -> None:
+    reason = char * length
+    event = Event(1, 0.0, EventKind.NOTICE, None, None, None, reason)
+    belief = make.codec.decode(make.codec.encode(Belief("a", EventKind.MEMBER_DEAD, reason)))
+    recall = make.codec.decode(make.codec.encode(Recall(reason)))
+    (frame,) = make.codec.encode_history("a", [event], 64 * 1024)
+    history = make.codec.decode(frame)
+    assert isinstance(belief, Belief)
+    assert isinstance(recall, Recall)
+    assert isinstance(history, History)
+    for text, most in ((belief.reason, 512), (history.events[0].reason, 512), (recall.name, 257)):
+        size = len(char.encode("utf-8", "replace"))
+        shown = "?" if char == "\ud800" else char
+        assert text == shown * min(length, most // size), (size, most)
