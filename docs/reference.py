@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "api.md"
 PARTS = {
     "Peer": ["Peer"],
     "AsyncPeer and its handles": ["AsyncPeer", "AsyncRegistration", "AsyncWatch"],
-    "Handles": ["Registration", "Watch"],
+    "Handles": ["Registration", "Watch", "Check"],
     "Other peers": ["Observer", "StaticPeer", "Lookups"],
     "Values": ["Instance", "Member", "Event", "Route", "Status", "Labels"],
     "Enums": ["InstanceState", "MemberState", "PeerState", "EventKind"],
@@ -51,7 +51,7 @@ LIKE = {  # shown: only what differs from the other
 }
 CONSTRUCTED = {"Peer", "AsyncPeer", "Observer", "StaticPeer"}  # the others are given to you, or are plain values
 # Public for the modules of the package, not for users.
-INTERNAL = {"abandon", "abandon_in_child", "sockets_in_use", "offer", "run"}
+INTERNAL = {"abandon", "abandon_in_child", "sockets_in_use", "offer", "run", "judging", "number"}
 WIDTH = 100
 
 INTRO = """# API

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .catalogue.events import Watch
 from .catalogue.reads import Lookups
 from .catalogue.static import StaticPeer
+from .checks import Check
 from .config import Config
 from .errors import (
     ConfigError,
@@ -47,6 +48,7 @@ __all__ = [
     "AsyncPeer",
     "AsyncRegistration",
     "AsyncWatch",
+    "Check",
     "Config",
     "ConfigError",
     "Event",

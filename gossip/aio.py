@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from .bus.mailbox import Letter, Mailbox
 from .catalogue.events import Watch, nothing_came
+from .checks import Check
 from .engine import CALL_TIMEOUT_S, Wanted
 from .errors import PeerClosed
 from .model import Event, Instance
@@ -85,6 +86,7 @@ class AsyncPeer(Participant):
 
         If it had been registered already, it is removed again before `CancelledError` goes on; others may have seen it.
         """
+        checked = None if check is None else Check.of(check)
         instance, command, back = self._registering(
             service,
             port=port,
@@ -94,12 +96,13 @@ class AsyncPeer(Participant):
             labels=labels,
             routes=routes,
             ttl=ttl,
-            check=check,
         )
         ran, number = await self.run(command, back=back)
         if not ran:
             raise self._closed_error()
-        return AsyncRegistration(self, instance, number)
+        registration = AsyncRegistration(self, instance, number)
+        self._checking(registration, checked)
+        return registration
 
     async def run(self, command: Command, *, firm: bool = False, back: Command | None = None) -> tuple[bool, Any]:
         """Run a command on the bus thread, for `AsyncRegistration`: (whether the peer ran, its result).

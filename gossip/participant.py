@@ -22,6 +22,7 @@ from .bus.seeds import DnsSeed, FileSeed, HostSeed, parse_seeds
 from .bus.sockets import Sockets
 from .catalogue.catalogue import ForkedCatalogue
 from .catalogue.inherited import Asleep, LastView
+from .checks import Check, Checks
 from .config import Config
 from .core.effects import Effect, Happened
 from .core.node import Node
@@ -29,7 +30,7 @@ from .core.selfhood import Identity
 from .engine import CALL_TIMEOUT_S, Engine, Mind, refuse_unbuilt
 from .errors import ConfigError, GossipError, InsecureWarning, PeerForked
 from .model import EventKind, Instance, checked_instance, join_address
-from .registration import Command
+from .registration import Command, Handle
 
 TTL_MAX_S = 366 * 86400.0
 SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
@@ -40,6 +41,7 @@ ID_STEM_MAX = 115  # characters of an id that a forked child keeps before its ow
 class Participant(Engine):
     """What both twins are made of. For the arguments see `Peer`."""
 
+    _checks: Checks | None
     _FORKS: ClassVar[tuple[str, ...]] = ("raise",)  # what this kind of peer can do in a forked child
 
     def __init__(
@@ -169,11 +171,8 @@ class Participant(Engine):
         labels: Mapping[str, str] | None,
         routes: Iterable[str],
         ttl: float | None,
-        check: object,
     ) -> tuple[Instance, Command, Command]:
         """The instance, the command that registers it, and the one that takes just this back, had it come to pass."""
-        if check is not None:
-            raise ConfigError("register(check=...): health checks are not built yet; leave check out, and use ttl with renew()")
         if ttl is not None and not (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and 0 < ttl <= TTL_MAX_S):
             raise ConfigError(f"register(ttl={ttl!r}): a time to live is a number of seconds above 0; leave it out to stay")
         node = self._running()
@@ -200,6 +199,34 @@ class Participant(Engine):
             return node.deregister([instance.key] if mine else [], now), None
 
         return instance, command, back
+
+    def _checking(self, handle: Handle, check: Check | None) -> None:
+        """Have the health of what was registered checked from now on. Starts a thread, the first time."""
+        if check is None or self._closed:
+            return
+        node, key, number = self._node, handle.instance.key, handle.number
+
+        def judge(critical: bool, reason: str) -> bool:
+            """On the thread of the checks. False: it is registered no longer. Raises `GossipError` if the bus is too busy."""
+            if self._closed or not isinstance(node, Node) or node.registration_of(key) != number:
+                return False
+            if reason:
+                self._post(handle.judging(critical, reason))
+            return True
+
+        if self._checks is None:
+            self._checks = Checks(self._name)
+        self._checks.add(handle.instance, check, judge)
+
+    def _new_life(self) -> None:
+        super()._new_life()
+        self._checks = None  # a forked child's parent has its thread
+
+    def _mark_closed(self) -> bool:
+        mine = super()._mark_closed()
+        if mine and self._checks is not None:
+            self._checks.stop()
+        return mine
 
     # a forked child ---------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .blocking import Blocking
+from .checks import Check
 from .participant import Participant
 from .registration import Registration
 
@@ -53,9 +54,15 @@ class Peer(Blocking, Participant):
         """Tell everybody that this service runs here; visible to this peer's reads when it returns.
 
         `host` defaults to the host of `.address`, `id` to `host:port`. `weight`: an int from 1 to 100. `labels`: str to
-        str, 1 KiB. `routes`: path prefixes it serves. `ttl`: seconds after which it is gone unless renewed. `check` is
-        not built yet. One round trip to the bus thread. Raises `RegistrationError` with nothing changed, `PeerClosed`.
+        str, 1 KiB. `routes`: path prefixes it serves. `ttl`: seconds after which it is gone unless renewed.
+
+        `check`: "tcp", a URL, a callable, or a `Check` that also says how often and how patiently; it is run by this peer,
+        in threads of its own. An instance that fails is CRITICAL: out of picks, routes and rings, and still in
+        `lookup(include_draining=True)`, until it passes again. It begins as UP.
+
+        One round trip to the bus thread. Raises `RegistrationError` with nothing changed, `ConfigError`, `PeerClosed`.
         """
+        checked = None if check is None else Check.of(check)
         instance, command, _ = self._registering(
             service,
             port=port,
@@ -65,6 +72,7 @@ class Peer(Blocking, Participant):
             labels=labels,
             routes=routes,
             ttl=ttl,
-            check=check,
         )
-        return Registration(self, instance, self._must(command))
+        registration = Registration(self, instance, self._must(command))
+        self._checking(registration, checked)
+        return registration

@@ -41,6 +41,11 @@ class Handle:
         """The instance as it was last registered by this handle."""
         return self._instance
 
+    @property
+    def number(self) -> int:
+        """Of this registration at its peer: one key may be registered several times in turn."""
+        return self._number
+
     def _updating(self, weight: int | None, labels: Mapping[str, str] | None, routes: Iterable[str] | None) -> Command:
         service = self._instance.service
         changes: dict[str, object] = {}
@@ -61,6 +66,19 @@ class Handle:
             effects = node.replace(changed, now)
             self._instance = changed  # in the order of the commands, and also when the caller waits no longer
             return effects, changed
+
+        return command
+
+    def judging(self, critical: bool, reason: str) -> Command:
+        """The verdict of a health check. A draining instance stays draining; one that is gone is left alone."""
+
+        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+            current = node.mine(self._instance.key)
+            state = InstanceState.CRITICAL if critical else InstanceState.UP
+            if current is None or not self._holds(node) or current.state in (InstanceState.DRAINING, state):
+                return [], None
+            self._instance = dataclasses.replace(current, state=state)
+            return node.replace(self._instance, now, reason), None
 
         return command
 

@@ -405,7 +405,7 @@ async def faults_of(kind: type[Any]) -> list[tuple[str, type, str]]:
     await note("register, labels", lambda: peer.register("orders", port=2, labels={"a": 1}))
     await note("register, routes", lambda: peer.register("orders", port=2, routes=["no slash"]))
     await note("register, ttl", lambda: peer.register("orders", port=2, ttl=-1))
-    await note("register, check", lambda: peer.register("orders", port=2, check="tcp"))
+    await note("register, check", lambda: peer.register("orders", port=2, check="udp"))
     await note("update, weight", lambda: mine.update(weight=101))
     await note("update, labels", lambda: mine.update(labels=3))
     await note("watch, since", lambda: peer.watch(since=-1))

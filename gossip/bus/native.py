@@ -116,6 +116,23 @@ def borrowed(descriptor: int) -> socket.socket:
     return kind(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=os.dup(descriptor))  # named, it does not ask what it is
 
 
+def dial(host: str, port: int, timeout: float) -> socket.socket:
+    """A native socket connected to a host by TCP, for a native thread. Raises `OSError`; each address may take `timeout`."""
+    kind: type[socket.socket] = _original("socket", "socket")
+    failed: OSError = OSError(f"{host} has no address")
+    for family, _, _, _, place in _original("socket", "getaddrinfo")(host, port, type=socket.SOCK_STREAM):
+        found = kind(family, socket.SOCK_STREAM)
+        try:
+            found.settimeout(timeout)
+            found.connect(place)
+        except OSError as error:
+            found.close()
+            failed = error
+        else:
+            return found
+    raise failed
+
+
 def pause(seconds: float) -> None:
     """Sleep, for a native thread."""
     _original("time", "sleep")(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,21 @@ def test_a_strategy_shares_the_requests_out(door: Door, strategy: str, share: tu
 def test_a_time_to_live_runs_out(door: Door) -> None:
     door.register("brief", ttl=0.2)
     until(lambda: door.get("/discover?name=brief").status_code == 404, "the end of its time to live")
+
+
+def test_what_fails_its_health_check_is_discovered_no_more_and_still_listed(door: Door) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        check = {"target": "tcp", "interval": 0.05, "fail_after": 1, "pass_after": 1}
+        port = listener.getsockname()[1]
+        door.register("sick", port, check=check)
+        door.register("plain", port, check="tcp")
+        assert door.get("/discover?name=sick").status_code == 200
+    until(lambda: door.get("/discover?name=sick").status_code == 404, "that it is critical")
+    (one,) = door.get("/v1/instances?service=sick&state=CRITICAL").json()["instances"]
+    assert one["port"] == port
+    until(lambda: door.get("/discover?name=plain").status_code == 404, "the same with the defaults")
+    refused = door.post("/register", {"name": "x", "address": "127.0.0.1", "port": 1, "check": {"target": "udp"}})
+    assert "check" in problem(refused, 400)["detail"]
 
 
 def test_a_registration_is_found_at_every_door_and_in_every_embedded_peer(street: Street) -> None:
