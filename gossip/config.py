@@ -93,6 +93,14 @@ class Limits:
     instances_max: int = 256  # per origin, my own included; raise it on gateways and on all who must accept them
     origin_bytes_max: int = 64 * 1024  # of one origin's whole state, as encoded; as above
     members_max: int = 4096  # living members; more: larger clusters, more memory under attack
+    joins_per_s: float = 100.0  # members never heard of, after members_max at once; less: large clusters are met more slowly
+    table_bytes_max: int = 256 * 1024 * 1024  # all that is held of others, as encoded; more: larger clusters, more memory
+    waiting_bytes_max: int = 16 * 1024 * 1024  # of that: what waits for the rest of a state, or for earlier deltas
+    answer_bytes_per_s: int = 64 * 1024 * 1024  # to all who ask; more: quicker mass joins, more work for strangers
+    syncs_per_s: float = 200.0  # conversations opened by others, after 10 s' worth at once; as above
+    pings_per_s: float = 500.0  # likewise pings of others, on which they judge me; as above
+    charges_per_s: float = 5000.0  # likewise accusations; less: mass deaths are told more slowly
+    bad_frames_max: int = 20  # a minute from one link or connection, which is then cut, or not read, for a minute
     floors_max: int = 16384  # dead or left members remembered; more: safer against ghosts, more memory
     subscribers_max: int = 4096  # ids that may be linked to me at once; some 40 are at 10,000 members; as above
     watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC; more: slower readers, more memory

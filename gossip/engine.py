@@ -530,7 +530,7 @@ class Engine(Reads):
             loop_lag_s=bus.loop_lag_s,
             uptime_s=time.monotonic() - self._started_at,
             protocol=Node.protocol,
-            counters=dict(sorted({**node.local.counters, **bus.counters}.items())),
+            counters=dict(sorted({**node.local.counters, **bus.counters, **self._events.counters}.items())),
         )
 
     def why(self, name: str) -> tuple[Event, ...]:

@@ -136,7 +136,7 @@ class Calls:
 
     def _dial(self, number: int, endpoint: str, now: float) -> _Call | None:
         if len(self._open) >= CALLS_OPEN_MAX or not self._descriptors.reserve(now, DESCRIPTORS_PER_CALL):
-            self._hush.tell("calls_refused", now, f"a call to {endpoint} was dropped: {len(self._open)} are open")
+            self._hush.full("calls_refused", now, f"a call to {endpoint} was dropped: {len(self._open)} are open")
             return None
         call = _Call(number, endpoint)
         if not self._connect(call, now):
@@ -154,7 +154,7 @@ class Calls:
         except zmq.ZMQError as error:
             if dealer is not None:
                 dealer.close(linger=0)
-            self._hush.tell("calls_refused", now, f"a call to {call.endpoint} was dropped: {error.strerror}")
+            self._hush.full("calls_refused", now, f"a call to {call.endpoint} was dropped: {error.strerror}")
             return False
         try:
             call.keys = self._knocks.dress(dealer, call.endpoint)

@@ -31,6 +31,10 @@ class Hush:
         """Count without a word in the log. O(1)."""
         self._counters[kind] = self._counters.get(kind, 0) + times
 
+    def full(self, kind: str, now: float, text: str) -> None:
+        """As `notice`, for a bound that was hit: the kinds are those of the table in docs/security.md."""
+        self.notice(kind, now, f"{text}; more within a minute are only counted ({kind})")
+
     def tell(self, kind: str, now: float, text: str, *, error: Exception | None = None) -> bool:
         """Count, and log `text` (with the traceback of `error`) unless this kind spoke within `HUSH_S`. Whether it was logged."""
         more = self._due(kind, now)

@@ -127,6 +127,15 @@ class Links:
         link.state, link.due, link.backoff_s = LinkState.DROPPED, now + SETTLE_S, self._config.redial_min_s
         self._expect(link.due)
 
+    def shun(self, endpoint: str, until: float) -> None:
+        """Cut a wanted link and dial it again only then. Nobody is told that it closed: its peer is not at an end. O(1)."""
+        link = self._links.get(endpoint)
+        if link is None or link.state is LinkState.DROPPED:
+            return
+        self._cut(link)
+        link.state, link.due = LinkState.WAITING, until
+        self._expect(link.due)
+
     def on_monitor(self, now: float) -> list[LinkClosed]:
         """Take in what libzmq tells about connections (at most `EVENTS_PER_TURN`). Returns the links that were up and broke.
 
@@ -164,18 +173,19 @@ class Links:
                 self._expect(link.due)
         return closed
 
-    def tick(self, now: float) -> str | None:
-        """Dial what is due, give up what is overdue. Returns a notice for the user when links had to be refused.
+    def tick(self, now: float) -> None:
+        """Dial what is due, give up what is overdue.
 
         O(1) before `next_deadline`, O(links) at it.
         """
         if now < self._deadline:
-            return None
+            return
         self.refused = 0
         for link in [link for link in self._links.values() if link.due <= now]:
             self._on_due[link.state](link, now)
         self._deadline = min((link.due for link in self._links.values()), default=float("inf"))
-        return self._refusal(now) if self.refused else None
+        if self.refused:
+            self._tell_refusal(now)
 
     def next_deadline(self) -> float:
         """When `tick` is due, in seconds of the clock that `now` is read from. May be early, never late. O(1)."""
@@ -246,10 +256,10 @@ class Links:
     def _expect(self, due: float) -> None:
         self._deadline = min(self._deadline, due)
 
-    def _refusal(self, now: float) -> str | None:
+    def _tell_refusal(self, now: float) -> None:
         used, limit = self._descriptors.used, self._descriptors.limit
         text = (
             f"{self.refused} links refused: {used} file descriptors are open and at most {limit} may be, "
             f"{self._config.descriptors_share:.0%} of the limit. Raise `ulimit -n`; they are tried again"
         )
-        return text if self._hush.tell("links_refused", now, text) else None
+        self._hush.full("links_refused", now, text)

@@ -90,6 +90,7 @@ class Mailbox:
         self._gate = native.rlock()
         self._bus: int | None = None
         self._closed = False
+        self.refused = 0  # letters for which there was no room
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -184,6 +185,7 @@ class Mailbox:
         if self.closed():
             raise self._closing()
         if bounded and len(self._letters) >= self._letters_max:
+            self.refused += 1
             raise GossipError(
                 f"bus overloaded: {self._letters_max} commands wait for peer {self._name!r}. "
                 "Nothing was changed. Register less often, or raise config.limits.mailbox_max"

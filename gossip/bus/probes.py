@@ -52,7 +52,7 @@ class Probes:
     def start(self, endpoint: str, now: float) -> Probed | None:
         """Probe `ip:port`. Returns the answer if it is known at once, else None: it comes from `finish` or `tick`."""
         if len(self._open) >= PROBES_OPEN_MAX or not self._descriptors.reserve(now, DESCRIPTORS_PER_PROBE):
-            self._hush.count("probes_refused")
+            self._hush.full("probes_refused", now, f"{endpoint} is not probed: {len(self._open)} probes are under way")
             return Probed(endpoint, ProbeOutcome.UNTRIED)
         try:
             host, port = _target(endpoint)

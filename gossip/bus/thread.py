@@ -25,6 +25,8 @@ from ..core.effects import (
     Answer,
     Asked,
     Bind,
+    Blame,
+    Blamed,
     Bound,
     Call,
     Changed,
@@ -42,6 +44,7 @@ from ..core.effects import (
     Recollected,
     Remember,
     Remembered,
+    Shun,
     Subscribed,
     Unlisten,
     Unsubscribed,
@@ -57,7 +60,7 @@ from .links import Links
 from .mailbox import Letter, Mailbox
 from .porter import Porter
 from .probes import Probes
-from .sockets import Descriptors, Sockets, routed_frames, whole_frames
+from .sockets import Descriptors, Sockets, link_of, routed_frames, sourced_frames, whole_frames
 
 HEARD_PER_TURN = 500
 ASKED_PER_TURN = 200
@@ -182,6 +185,8 @@ class BusThread:
             Probe: self._probe,
             Bind: self._bind,
             Remember: self._remember,
+            Blame: self._blame,
+            Shun: lambda effect, now: self._links.shun(effect.endpoint, now + effect.seconds),
             Recollected: lambda effect, now: on_recollected(effect),
         }
         self._drains: dict[object, Callable[[float], None]] = {
@@ -203,7 +208,8 @@ class BusThread:
     @property
     def counters(self) -> dict[str, int]:
         """A copy of all counters of sockets, links, calls and probes. Any thread."""
-        return self._hush.counters
+        refused = self.mailbox.refused
+        return self._hush.counters | ({"commands_refused": refused} if refused else {})
 
     @property
     def links_up(self) -> int:
@@ -350,11 +356,11 @@ class BusThread:
 
     def _drain_subscriber(self, now: float) -> None:
         feed = self._feed
-        for frame in whole_frames(self._sockets.subscriber, HEARD_PER_TURN):
-            if frame is None:
+        for heard in sourced_frames(self._sockets.subscriber, HEARD_PER_TURN):
+            if heard is None:
                 self._hush.tell("frames_multipart", now, "a stranger published a message of several parts")
             else:
-                feed(Heard(frame), now)
+                feed(Heard(*heard), now)
 
     def _drain_contact(self, now: float) -> None:
         for asked in routed_frames(self._sockets.contact, ASKED_PER_TURN):
@@ -455,10 +461,10 @@ class BusThread:
         self._acts[type(effect)](effect, now)
 
     def _redial(self, now: float) -> None:
-        notice = self._links.tick(now)
+        self._links.tick(now)
         self._calls.tick(now)
         self._porter.tick(now)
-        texts, self._hush.notices = [*self._hush.notices, *([] if notice is None else [notice])], []
+        texts, self._hush.notices = self._hush.notices, []
         self._notices += [_notice(self._name, text) for text in texts]
 
     def _settle(self) -> None:
@@ -492,6 +498,11 @@ class BusThread:
 
     def _remember(self, effect: Remember, now: float) -> None:
         self._inputs.append(Remembered(effect.token, self._remembered_of(effect.name)))
+
+    def _blame(self, effect: Blame, now: float) -> None:
+        endpoint = link_of(effect.source) if isinstance(effect.source, zmq.Frame) else None
+        if endpoint is not None and self._links.state(endpoint) is not None:
+            self._inputs.append(Blamed(endpoint))
 
     # The end ----------------------------------------------------------------------------------------------------------
 

@@ -64,18 +64,20 @@ class Watch:
         """Whether no more events come: it or its peer was closed."""
         return self._closed
 
-    def offer(self, event: Event) -> None:
-        """For the writer: never blocks."""
+    def offer(self, event: Event) -> bool:
+        """For the writer: never blocks. Whether the reader was too slow, and gets a RESYNC."""
         if self._service is not None and event.service is not None and event.service != self._service:
-            return
+            return False
         if self._service is not None and event.service is None and event.kind is not EventKind.RESYNC:
-            return
-        if self._queue.qsize() >= self._queue_max:
+            return False
+        late = self._queue.qsize() >= self._queue_max
+        if late:
             self._overflow(event)
         else:
             self._queue.put(event)
         if self._ring is not None:
             self._ring()
+        return late
 
     def _overflow(self, event: Event) -> None:
         try:
@@ -160,6 +162,7 @@ class EventLog:
         self._history: deque[Event] = deque(maxlen=limits.history_max)
         self._of_member: OrderedDict[str, deque[Event]] = OrderedDict()
         self._watches: tuple[Watch, ...] = ()
+        self.counters: dict[str, int] = {}
 
     def record(self, changes: Iterable[Changed], happenings: Iterable[Happened]) -> list[Event]:
         """Number what happened, remember it, and offer it to the watches. For the writer; O(events × watches)."""
@@ -172,7 +175,8 @@ class EventLog:
         self._history.extend(events)
         for watch in self._watches:
             for event in events:
-                watch.offer(event)
+                if watch.offer(event):
+                    self.counters["watches_resynced"] = self.counters.get("watches_resynced", 0) + 1
         self._forget_closed()
         return events
 

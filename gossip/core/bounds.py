@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 TOLD_INTERVAL_S = 60.0  # between two notices of one kind
+RATE_BURST_S = 10.0  # so many seconds' worth of a rate of strangers may come at once
 
 
 class Bounds:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..model import MemberState
+from .bounds import RATE_BURST_S, Bucket
 from .effects import Probe, ProbeOutcome
 from .local import Local
 from .membership import Membership
@@ -81,7 +82,7 @@ class Detector:
         membership: Membership,
         *,
         ping: Callable[[Origin, float], bool],
-        refute: Callable[[Incarnation, int], None],
+        refute: Callable[[Incarnation, int, float], None],
     ) -> None:
         self._local = local
         self._membership = membership
@@ -94,6 +95,8 @@ class Detector:
         self._gather_until = NEVER
         self._rejudge_at = NEVER  # a new accusation may weigh on other cases: its subject no longer counts as a witness
         self._counter = 0
+        rate = local.config.limits.charges_per_s
+        self._charges = Bucket(rate, RATE_BURST_S * rate)
         self._silence_due = NEVER  # nobody I watch is silent earlier
         self._probes: dict[str, set[str]] = {}  # endpoint -> ids whose link closed there
         self._reprobes: dict[str, _Reprobe] = {}  # by endpoint
@@ -297,6 +300,10 @@ class Detector:
         self._seen[name] = None
         if len(self._seen) > self._local.config.limits.accusations_seen_max:
             self._seen.popitem(last=False)
+            self._local.bounds.hit("accusations_forgotten", accusation.accuser, "more accusations than are remembered", now)
+        if accusation.accuser != self._local.me.id and not self._charges.take(len(accusation.charges), now):
+            self._local.bounds.hit("charges_refused", accusation.accuser, "others accuse more than can be judged", now)
+            return
         fresh = [self._charge(accusation.accuser, charge, now) for charge in accusation.charges]
         if any(fresh):
             self._local.flood(frame)
@@ -308,15 +315,19 @@ class Detector:
         life = charge.incarnation, charge.pulse
         if charge.subject == me.id:
             if life >= me.life:
-                self._refute(*life)
+                self._refute(*life, now)
             return False
         origin = local.table.origins.get(charge.subject)
         if origin is None or life < origin.life or origin.state is MemberState.LEFT:
             return False
+        if self._leaps(origin, charge, now):
+            why = f"{accuser} accuses a life of {origin.id} far above the known one"
+            local.bounds.hit("charges_doubted", origin.id, why, now)
+            return False
         case = self.cases.get(charge.subject)
         if case is None or case.life < life:
             if case is None and len(self.cases) >= CASES_MAX:
-                local.counters["cases_refused"] += 1
+                local.bounds.hit("cases_refused", origin.id, f"{CASES_MAX} members are accused at once", now)
                 return False
             case = self.cases[charge.subject] = Case(life, now)
             if origin.alive:
@@ -325,7 +336,10 @@ class Detector:
             return False
         evidence = self._believed(accuser, charge, now)
         known = case.accusers.get(accuser)
-        if (known is not None and known >= evidence) or (known is None and len(case.accusers) >= ACCUSERS_MAX):
+        if known is not None and known >= evidence:
+            return False
+        if known is None and len(case.accusers) >= ACCUSERS_MAX:
+            local.bounds.hit("accusers_refused", origin.id, f"more than {ACCUSERS_MAX} accuse {origin.id}", now)
             return False
         case.accusers[accuser] = evidence
         if evidence is Evidence.SILENT:
@@ -335,6 +349,12 @@ class Detector:
             self._rejudge_at = min(self._rejudge_at, now + local.config.detection.gather_s)
         case.relayed += 1
         return case.relayed <= local.config.detection.accusations_relayed_max
+
+    def _leaps(self, origin: Origin, charge: Charge, now: float) -> bool:
+        """No life or pulse that the subject could only refute by leaping itself."""
+        if charge.incarnation == origin.incarnation:
+            return self._local.is_leap_of_version(origin.header.pulse, charge.pulse)
+        return self._local.is_leap_of_life(origin.incarnation[0], charge.incarnation[0], now)
 
     def _believed(self, accuser: str, charge: Charge, now: float) -> Evidence:
         mute = self._mutes.get((accuser, charge.subject))
@@ -370,6 +390,7 @@ class Detector:
         self._mutes[accuser, subject] = Mute(times, now + min(config.mute_max_s, config.mute_s * 2 ** min(times, DOUBLINGS_MAX)))
         if len(self._mutes) > MUTES_MAX:
             self._mutes.popitem(last=False)
+            self._local.bounds.hit("mutes_forgotten", subject, f"more than {MUTES_MAX} accusations were refuted", now)
 
     # verdicts -------------------------------------------------------------------------------------------------------
 

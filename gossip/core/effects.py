@@ -7,7 +7,7 @@ the whole consequence of one input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ..model import Event, EventKind, Instance, Member
@@ -17,9 +17,13 @@ from ..model import Event, EventKind, Instance, Member
 
 @dataclass(slots=True)
 class Heard:
-    """A message arrived on the SUB socket: topic and body as one run of bytes."""
+    """A message arrived on the SUB socket: topic and body as one run of bytes.
+
+    `source` is whatever tells the shell later which link it came over; the core hands it back in `Blame`.
+    """
 
     frame: bytes
+    source: object = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -99,7 +103,14 @@ class Remembered:
     events: tuple[Event, ...]
 
 
-Input = Heard | Subscribed | Unsubscribed | Asked | Answered | Refused | LinkClosed | Probed | Bound | Remembered
+@dataclass(slots=True)
+class Blamed:
+    """The answer to `Blame`: the link to this endpoint carried a bad frame."""
+
+    endpoint: str
+
+
+Input = Heard | Subscribed | Unsubscribed | Asked | Answered | Refused | LinkClosed | Probed | Bound | Remembered | Blamed
 
 # Effects ------------------------------------------------------------------------------------------------------------
 
@@ -186,6 +197,21 @@ class Remember:
 
 
 @dataclass(slots=True)
+class Blame:
+    """What came with this `Heard.source` was no message of ours: find out over which link, and tell `Blamed`."""
+
+    source: object
+
+
+@dataclass(slots=True)
+class Shun:
+    """Cut the link to this endpoint, though it is wanted, and dial it again only after so long."""
+
+    endpoint: str
+    seconds: float
+
+
+@dataclass(slots=True)
 class Recollected:
     """What a peer remembers arrived: the answer to the command `recall` of this number."""
 
@@ -229,6 +255,8 @@ Effect = (
     | Probe
     | Bind
     | Remember
+    | Blame
+    | Shun
     | Recollected
     | Changed
     | Happened

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Protocol
 
 from ..config import Config
-from ..model import EventKind, Member
+from ..model import EventKind, Member, join_address
 from .bounds import Bounds
 from .codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from .directory import Directory
@@ -19,6 +19,9 @@ from .messages import Header, IdHash, Incarnation, Message
 from .origin import Origin
 from .overlay import RINGS, Fan, Overlay
 from .table import Table
+
+LIFE_LEAP_MS = 86_400_000  # a life that begins so long after what is known, and after my clock, is asked about first
+VERSION_LEAP = 1_000_000  # likewise a version (or pulse) so far above what is known
 
 
 class Chance(Protocol):
@@ -56,6 +59,7 @@ class Local:
         self.synced = False
         self.observed = False  # whether anybody listens to `+`; nothing is published there while nobody does
         self.members_changed_at = 0.0
+        self.started_at = 0.0
 
     # sending ----------------------------------------------------------------------------------------------------------
 
@@ -112,6 +116,19 @@ class Local:
     def alone(self) -> bool:
         """Whether I know no other living member."""
         return self.table.living <= 1
+
+    def is_leap_of_life(self, known_start: int, start: int, now: float) -> bool:
+        """Whether a life that begins at `start` (wall ms) leaps above what is known of it and what my own clock makes likely."""
+        wall_ms = self.me.header.boot_ms + 1000 * (now - self.started_at)
+        return start > max(known_start, wall_ms) + LIFE_LEAP_MS
+
+    def is_leap_of_version(self, known: int, version: int) -> bool:
+        """The same for the numbers that count within a life."""
+        return version > known + VERSION_LEAP
+
+    def contact_of(self, header: Header) -> str:
+        """`ip:port` of the ROUTER that a header names."""
+        return join_address(header.host, header.contact_port)
 
     def jittered(self, seconds: float) -> float:
         """The duration ± 20 %, so that peers do not act in step."""

@@ -13,6 +13,7 @@ from ..model import EventKind, Instance, Member, MemberState
 from .local import Local
 from .messages import Belief, InstanceKey
 from .origin import Origin
+from .table import SETTLED_MAX
 
 
 class Membership:
@@ -55,7 +56,8 @@ class Membership:
         for key in (*former, *origin.instances):
             self._drop(key, origin, reason)
         local.overlay.remove(origin.hash)
-        local.table.shed()
+        if local.table.shed():
+            local.bounds.hit("settled_shed", origin.id, f"more than {SETTLED_MAX} members ended lately; numbers are kept", now)
         self._mark(now)
         kind = EventKind.MEMBER_LEFT if state is MemberState.LEFT else EventKind.MEMBER_DEAD
         self._happened(kind, origin, reason, before)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..model import Instance, MemberState
+from .bounds import Bucket
 from .local import Local
 from .membership import Membership
 from .messages import Delta, IdHash, Incarnation, InstanceKey
@@ -42,12 +43,16 @@ class Merger:
         about_me: Callable[[Delta, float], None],
         moved_on: Callable[[Origin, float], None],
         voids: Callable[[Origin], bool],
+        doubts: Callable[[Delta, float], bool] = lambda delta, now: False,
     ) -> None:
         self._local = local
         self._membership = membership
         self._about_me = about_me
         self._moved_on = moved_on  # told of every origin whose log advanced
         self._voids = voids  # whether an origin's life is above all that is held against it
+        self._doubts = doubts  # whether its origin must be asked first
+        limits = local.config.limits
+        self._joins = Bucket(limits.joins_per_s, limits.members_max)
         self._arriving: dict[str, Origin] = {}
         self.gaps: dict[str, tuple[float, str]] = {}  # origin id -> (when to pull it, contact of whom to ask)
 
@@ -57,7 +62,12 @@ class Merger:
             self._about_me(delta, now)
             return Taken(Outcome.DUPLICATE)
         origin = self._local.table.origins.get(delta.origin)
-        taken = self._take_unknown(delta, frame, now) if origin is None else self._take_known(origin, delta, frame, now)
+        if self._doubts(delta, now):
+            taken = Taken(Outcome.DOUBTED)
+        elif origin is None:
+            taken = self._take_unknown(delta, frame, now)
+        else:
+            taken = self._take_known(origin, delta, frame, now)
         self._local.counters[f"deltas_{taken.outcome.name.lower()}"] += 1
         if taken.outcome is Outcome.APPLIED:
             self._take_early(self._local.table.origins[delta.origin], now)
@@ -65,8 +75,12 @@ class Merger:
 
     def missed(self, id: str, contact: str, now: float) -> None:
         """Something of this origin is missing; unless it arrives in a moment, pull it from there."""
-        if id not in self.gaps and len(self.gaps) < GAPS_MAX:
+        if id in self.gaps:
+            return
+        if len(self.gaps) < GAPS_MAX:
             self.gaps[id] = now + self._local.config.repair.reorder_s, contact
+        else:
+            self._local.bounds.hit("gaps_refused", id, f"{GAPS_MAX} origins have gaps at once", now)
 
     def is_duplicate(self, hash: IdHash, incarnation: Incarnation, version: int) -> bool:
         """Whether a delta with this head would change nothing; asked before it is decoded. O(1)."""
@@ -83,42 +97,60 @@ class Merger:
         origin = self._arriving.get(delta.origin)
         if delta.header is None or delta.since:
             if origin is not None:
-                origin.keep_early(delta, frame, local.config.repair.reorder_max)
+                self._keep_early(origin, delta, frame, now)
             below = floor is not None and delta.incarnation <= floor.incarnation and delta.version <= floor.version
             return Taken(Outcome.OLD_LIFE if below else Outcome.GAP)
         if floor is not None and (delta.incarnation, delta.header.pulse) <= floor.life:
             local.counters["ghosts_refused"] += 1
             return Taken(Outcome.OLD_LIFE)
-        if not self._has_room(delta):
+        if not self._has_room(delta, origin, now):
             return Taken(Outcome.OLD_LIFE)
         if origin is None:
             origin = Origin(delta.origin, local.codec.hash(delta.origin), delta.incarnation, delta.header, delta.zone)
-        if self._would_overflow(origin, delta, frame):
-            self._arriving.pop(origin.id, None)
+        if self._would_overflow(origin, delta, frame, now):
+            self._stop_arriving(origin)
             return Taken(Outcome.OLD_LIFE)
         frames = self._frames(origin, delta, frame)
         outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
+        local.table.recount(origin)
         if outcome is Outcome.PARTIAL:
             self._arriving[origin.id] = origin
-            while len(self._arriving) > ARRIVING_MAX:
-                del self._arriving[next(iter(self._arriving))]
+            if len(self._arriving) > ARRIVING_MAX:
+                self._stop_arriving(next(iter(self._arriving.values())))
+                local.bounds.hit("arriving_dropped", origin.id, f"{ARRIVING_MAX} unknown origins arrive in parts at once", now)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
         self._arriving.pop(origin.id, None)
         if origin.leaving:
+            local.table.release(origin)
             return Taken(Outcome.OLD_LIFE)
         local.show(*frames)
         self._membership.admit(origin, now)
         return Taken(Outcome.APPLIED, frames)
 
-    def _has_room(self, delta: Delta) -> bool:
-        local, limit = self._local, self._local.config.limits.members_max
-        if local.table.living < limit:
-            return True
-        if not local.counters["members_refused"]:
-            local.notice(delta.origin, f"{delta.origin} is not taken in: {limit} members is the limit; raise limits.members_max")
-        local.counters["members_refused"] += 1
-        return False
+    def _stop_arriving(self, origin: Origin) -> None:
+        self._arriving.pop(origin.id, None)
+        self._local.table.release(origin)
+
+    def _has_room(self, delta: Delta, arriving: Origin | None, now: float) -> bool:
+        local, limits = self._local, self._local.config.limits
+        if local.table.living >= limits.members_max:
+            why = f"{delta.origin} is not taken in: {limits.members_max} members is the limit; raise limits.members_max"
+            local.bounds.hit("members_refused", delta.origin, why, now)
+            return False
+        if arriving is None and not self._joins.take(1, now):
+            why = f"{delta.origin} is not taken in yet: more than {limits.joins_per_s:g} new members a second"
+            local.bounds.hit("joins_refused", delta.origin, why, now)
+            return False
+        return True
+
+    def _keep_early(self, origin: Origin, delta: Delta, frame: bytes, now: float) -> None:
+        local, limits = self._local, self._local.config.limits
+        full = local.table.waiting_bytes + len(frame) > limits.waiting_bytes_max
+        if full or not origin.keep_early(delta, frame, local.config.repair.reorder_max, limits.origin_bytes_max):
+            why = f"too many deltas came before their predecessors, of {origin.id} last"
+            local.bounds.hit("early_refused", origin.id, why, now)
+        local.table.recount(origin)
 
     def _frames(self, origin: Origin, delta: Delta, frame: bytes) -> tuple[bytes, ...]:
         """All frames of the state that this one completes."""
@@ -132,15 +164,16 @@ class Merger:
         local = self._local
         outcome = origin.judge(delta.incarnation, delta.since, delta.version)
         if outcome is Outcome.GAP:
-            origin.keep_early(delta, frame, local.config.repair.reorder_max)
+            self._keep_early(origin, delta, frame, now)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
-        if self._would_overflow(origin, delta, frame):
+        if self._would_overflow(origin, delta, frame, now):
             return Taken(Outcome.OLD_LIFE)
         life, former, frames, publisher = origin.life, origin.instances, self._frames(origin, delta, frame), origin.publisher
         local.table.before_change(origin)
         outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
         local.table.after_change(origin)
+        local.table.recount(origin)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
         local.show(*frames)
@@ -151,18 +184,24 @@ class Merger:
         self._moved_on(origin, now)
         return Taken(outcome, frames if news else ())
 
-    def _would_overflow(self, origin: Origin, delta: Delta, frame: bytes) -> bool:
-        """Whether an origin would hold more than one may; if so it is refused, counted, and told once."""
-        limits = self._local.config.limits
+    def _would_overflow(self, origin: Origin, delta: Delta, frame: bytes, now: float) -> bool:
+        """Whether an origin would hold more than one may, or all together; if so it is refused, counted, and told."""
+        limits, table = self._local.config.limits, self._local.table
+        if delta.put and table.held_bytes + len(frame) > limits.table_bytes_max:
+            why = f"{origin.id} is not followed: all registrations weigh {table.held_bytes} bytes; raise limits.table_bytes_max"
+            self._local.bounds.hit("table_refused", origin.id, why, now)
+            return True
+        if delta.parts > 1 and table.waiting_bytes + len(frame) > limits.waiting_bytes_max:
+            why = f"{table.waiting_bytes} bytes of states in parts wait for their rest; {origin.id} has to be pulled later"
+            self._local.bounds.hit("parts_refused", origin.id, why, now)
+            return True
         if self._too_many(origin, delta, limits.instances_max):
             bound = f"more than {limits.instances_max} instances; raise limits.instances_max"
         elif self._too_heavy(origin, delta, frame, WEIGHT_SLACK * limits.origin_bytes_max):
             bound = f"it weighs more than {limits.origin_bytes_max} bytes; raise limits.origin_bytes_max"
         else:
             return False
-        if not self._local.counters["origins_refused"]:
-            self._local.notice(origin.id, f"{origin.id} is not followed: {bound}")
-        self._local.counters["origins_refused"] += 1
+        self._local.bounds.hit("origins_refused", origin.id, f"{origin.id} is not followed: {bound}", now)
         return True
 
     def _too_many(self, origin: Origin, delta: Delta, limit: int) -> bool:
@@ -205,6 +244,7 @@ class Merger:
         while (early := origin.next_early()) is not None:
             delta, frame = early
             self._take_known(origin, delta, frame, now)
+        self._local.table.recount(origin)
         if not origin.early:
             self.gaps.pop(origin.id, None)
 
@@ -230,6 +270,9 @@ class Merger:
             now, state_s=DEAD_STATE_S, retention_s=config.joining.retention_s, floors_max=config.limits.floors_max
         )
         self._local.counters["floors_ended"] += len(ended)
+        if ended and len(self._local.table.floors) >= config.limits.floors_max:
+            why = f"more than {config.limits.floors_max} ended members; the oldest are forgotten early; raise limits.floors_max"
+            self._local.bounds.hit("floors_dropped", self._local.me.id, why, now)
 
 
 def _other_parts(origin: Origin, delta: Delta) -> list[tuple[Delta, bytes]]:

@@ -17,6 +17,7 @@ from ..config import Config
 from ..errors import WireError
 from ..model import Instance, MemberState, PeerState
 from .author import Author
+from .bounds import RATE_BURST_S, Bucket
 from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VERSION, ForeignCluster, UnknownKind
 from .detector import Detector
 from .dialer import Dialer
@@ -25,6 +26,8 @@ from .effects import (
     Answer,
     Answered,
     Asked,
+    Blame,
+    Blamed,
     Bound,
     Effect,
     Heard,
@@ -34,9 +37,11 @@ from .effects import (
     Probed,
     Refused,
     Remembered,
+    Shun,
     Subscribed,
     Unsubscribed,
 )
+from .jumps import Jumps
 from .linking import Linker
 from .local import Chance, Local
 from .membership import Membership
@@ -64,9 +69,10 @@ from .reach import Reach
 from .recollection import Ration
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
+from .standing import Standing
 
 EXPIRE_INTERVAL_S = 60.0
-COMPLAINT_INTERVAL_S = 60.0
+STANDING_S = 60.0  # bad frames are counted for so long, and their sender is shunned for so long
 RESUME_DIALS = 2
 NEVER = float("inf")
 _AT, _STAR = TOPIC_SELF[0], TOPIC_ALL[0]
@@ -115,12 +121,14 @@ class Node:
         self._self = Selfhood(local, self._author)
         self._pings = Pings(local, new_call=self._new_call)
         self._detector = Detector(local, self._membership, ping=self._pings.send, refute=self._self.refute)
+        self._jumps = Jumps(local, new_call=self._new_call, missed=self._missed)
         self._merger = Merger(
             local,
             self._membership,
             about_me=self._self.hear,
             moved_on=self._detector.reconcile,
             voids=self._detector.voids,
+            doubts=self._jumps.doubts,
         )
         self._repair = Repair(
             local,
@@ -139,7 +147,9 @@ class Node:
         self.mesh = Mesh()
         self._linker = Linker(local, self.mesh)
         self._calls = 0
-        self._complained_at = -NEVER
+        limits = config.limits
+        self._standing = Standing(limits.bad_frames_max, STANDING_S)
+        self._pings_heard = Bucket(limits.pings_per_s, RATE_BURST_S * limits.pings_per_s)
         self._peak = 1
         self._next_heartbeat = self._next_expiry = 0.0
         self._last_tick = 0.0
@@ -200,7 +210,7 @@ class Node:
     def start(self, now: float) -> list[Effect]:
         """The first effects: subscriptions, dials."""
         local = self.local
-        self._last_tick = now
+        self._last_tick = local.started_at = now
         self._heard_somebody(now)
         local.out += [Listen(TOPIC_SELF + local.me.hash), Listen(TOPIC_ALL)]
         self._author.begin(now)
@@ -221,7 +231,7 @@ class Node:
         except UnknownKind:
             self.local.counters["frames_unknown"] += 1
         except WireError as error:
-            self._drop(str(error), now)
+            self._drop(input, str(error), now)
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -238,6 +248,7 @@ class Node:
             self._detector.unanswered(origin, now)
         self._repair.tick(now)
         self._reach.tick(now)
+        self._jumps.tick(now)
         self._detector.tick(now)
         if self._leave_until is None:
             self._dialer.tick(now)
@@ -268,6 +279,7 @@ class Node:
             self._linker.next_deadline(),
             self._pings.next_deadline(),
             self._reach.next_deadline(),
+            self._jumps.next_deadline(),
         )
 
     def _linger(self, until: float) -> float:
@@ -388,6 +400,9 @@ class Node:
             if carrier is not None and carrier is not self.local.me:
                 self._merger.missed(delta.origin, carrier.contact, now)
 
+    def _missed(self, id: str, contact: str, now: float) -> None:
+        self._merger.missed(id, contact, now)
+
     def _on_told(self, body: bytes, now: float) -> bool:
         message = self.local.codec.decode(body)
         if isinstance(message, Heartbeat):
@@ -432,8 +447,8 @@ class Node:
         if hash is None:
             return
         fan = self.local.fan
-        if hash not in fan.subscribers and len(fan.subscribers) >= self.local.config.limits.subscribers_max:
-            self.local.counters["subscribers_refused"] += 1
+        full = hash not in fan.subscribers and len(fan.subscribers) >= self.local.config.limits.subscribers_max
+        if full and not self._make_room_for(hash, now):
             return
         fan.add(hash)
         self._linker.subscribed()
@@ -441,6 +456,18 @@ class Node:
         origin = self.local.table.by_hash.get(hash)
         if origin is not None and origin.state is MemberState.DEAD:
             self._dial_member(origin, now)
+
+    def _make_room_for(self, hash: IdHash, now: float) -> bool:
+        """Too many subscribe: a member comes before those whom nobody knows."""
+        local = self.local
+        subscribers, known = local.fan.subscribers, local.table.by_hash
+        why = f"{len(subscribers)} ids subscribe here, which is the limit; raise limits.subscribers_max"
+        local.bounds.hit("subscribers_refused", local.me.id, why, now)
+        stranger = next((other for other in subscribers if other not in known), None) if hash in known else None
+        if stranger is None:
+            return False
+        local.fan.remove(stranger)
+        return True
 
     def _on_unsubscribed(self, input: Unsubscribed, now: float) -> None:
         if input.topic == TOPIC_OBSERVERS:
@@ -467,8 +494,14 @@ class Node:
     # conversations --------------------------------------------------------------------------------------------------
 
     def _on_asked(self, input: Asked, now: float) -> None:
+        if self._standing.shunned(input.token, now):
+            self.local.counters["asks_shunned"] += 1
+            return
         message = self.local.codec.decode(input.frame)
         if isinstance(message, Ping):
+            if not self._pings_heard.take(1, now):
+                self.local.bounds.hit("pings_unanswered", message.asker, "others ping me more often than I answer", now)
+                return
             self._detector.heard(message.asker, now)
             self.local.out.append(Answer(input.token, self.local.codec.encode(self._pong(message))))
             return
@@ -499,6 +532,8 @@ class Node:
     def _on_answered(self, input: Answered, now: float) -> None:
         message = self.local.codec.decode(input.frame)
         if isinstance(message, Pong):
+            if self._jumps.answered(input.call, message, now):
+                return
             self._on_pong(input.call, message, now)
         elif isinstance(message, Reached):
             self._reach.answered(input.call, message, now)
@@ -513,7 +548,7 @@ class Node:
         if pong.id == origin.id and (pong.incarnation, pong.version) > (origin.incarnation, origin.version):
             self._merger.missed(origin.id, origin.contact, now)
         if not pong.held_alive:
-            self._self.refute(me.incarnation, me.header.pulse)
+            self._self.refute(me.incarnation, me.header.pulse, now)
             self._repair.converse(origin.contact, now, dialled=True)
 
     def _on_remembered(self, input: Remembered, now: float) -> None:
@@ -522,6 +557,7 @@ class Node:
     def _on_refused(self, input: Refused, now: float) -> None:
         """Whoever is there is none of us. A ping proves nothing by it: while a secret is replaced it may be bad luck."""
         self._repair.foreign(input.call, now)
+        self._jumps.stranger_answered(input.call, now)
 
     def _meet_foreigner(self, input: Input, now: float) -> None:
         """A frame of another cluster: say so to whoever asks, hang up on whoever answers."""
@@ -533,6 +569,7 @@ class Node:
             if origin is not None:  # another's process lives where this member did
                 self._detector.answered_as(origin, None, now)
             self._repair.foreign(input.call, now)
+            self._jumps.stranger_answered(input.call, now)
 
     def _conversation_ended(self, end: Ended, now: float) -> None:
         self._dialer.ended(end, now)
@@ -615,11 +652,22 @@ class Node:
 
     # strangers ------------------------------------------------------------------------------------------------------
 
-    def _drop(self, why: str, now: float) -> None:
-        self.local.counters["frames_dropped"] += 1
-        if now - self._complained_at >= COMPLAINT_INTERVAL_S:
-            self._complained_at = now
-            self.local.notice(self.local.me.id, f"dropped a frame that is no message of ours ({why}); more are only counted")
+    def _drop(self, input: Input, why: str, now: float) -> None:
+        """A frame that is no message of ours: count it, and hold it against whoever sent it."""
+        local = self.local
+        local.bounds.hit("frames_dropped", local.me.id, f"dropped a frame that is no message of ours ({why})", now)
+        if isinstance(input, Heard) and input.source is not None:
+            local.out.append(Blame(input.source))
+        elif isinstance(input, Answered):
+            self._repair.garbled(input.call, now)
+        elif isinstance(input, Asked) and self._standing.misbehaved(input.token, now):
+            local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is not read for a minute: " + why, now)
+
+    def _on_blamed(self, input: Blamed, now: float) -> None:
+        if self._standing.misbehaved(input.endpoint, now):
+            why = f"the link to {input.endpoint} carries what is no message of ours; it is cut for {STANDING_S:g} s"
+            self.local.bounds.hit("links_shunned", self.local.me.id, why, now)
+            self.local.out.append(Shun(input.endpoint, STANDING_S))
 
     _HANDLERS: ClassVar[dict[type, Callable[..., bool | None]]] = {
         Heard: _on_heard,
@@ -632,6 +680,7 @@ class Node:
         Probed: _on_probed,
         Bound: _on_bound,
         Remembered: _on_remembered,
+        Blamed: _on_blamed,
     }
 
 

@@ -13,6 +13,7 @@ from enum import Enum
 from ..model import Instance, Member, MemberState, join_address
 from .messages import Delta, Header, HeaderFlags, IdHash, Incarnation, InstanceKey
 
+LOG_BYTES_MAX = 256 * 1024  # of recent deltas, per origin; beyond it a whole state is sent
 STATE_OVERHEAD_BYTES = 160  # what a state weighs without instances, and one instance, for the log's bound
 INSTANCE_BYTES = 120
 
@@ -32,13 +33,16 @@ class Outcome(Enum):
     GAP = "gap"  # an earlier delta is missing
     PARTIAL = "partial"  # a part of a state; more are coming
     OLD_LIFE = "old life"
+    DOUBTED = "doubted"  # its number leaps: the origin is asked first
 
 
 class Origin:
     """What one peer holds of one origin. Owned by `Table`; changed only through `apply` and the liveness below."""
 
     __slots__ = (
+        "counted",
         "early",
+        "early_bytes",
         "extras",
         "hash",
         "header",
@@ -48,6 +52,7 @@ class Origin:
         "log",
         "log_bytes",
         "parts",
+        "parts_bytes",
         "settled_at",
         "state",
         "version",
@@ -70,6 +75,8 @@ class Origin:
         self.weight = 0  # bytes of what is held, from above; `weigh` makes it exact
         self.early: dict[int, tuple[Delta, bytes]] = {}  # by since; waiting for the delta that ends there
         self.parts: dict[int, tuple[Delta, bytes]] = {}  # of a state that is arriving in parts
+        self.early_bytes = self.parts_bytes = 0
+        self.counted = 0, 0  # what `Table` counted of it: (held, waiting)
         self.state = MemberState.ALIVE
         self.settled_at = 0.0  # when it died or left; counts the retention
 
@@ -146,7 +153,7 @@ class Origin:
         self.instances, self.extras = {}, {}
         for piece in pieces:
             self._fold(piece)
-        self.parts = {}
+        self.parts, self.parts_bytes = {}, 0
         self.log.clear()
         self.log_bytes = 0
         return Outcome.APPLIED
@@ -158,7 +165,9 @@ class Origin:
             if (delta.incarnation, delta.version) < (first.incarnation, first.version):
                 return False
             if (delta.incarnation, delta.version, delta.parts) != (first.incarnation, first.version, first.parts):
-                self.parts = {}
+                self.parts, self.parts_bytes = {}, 0
+        former = self.parts.get(delta.part)
+        self.parts_bytes += len(frame) - (len(former[1]) if former is not None else 0)
         self.parts[delta.part] = delta, frame
         return len(self.parts) == delta.parts
 
@@ -182,16 +191,21 @@ class Origin:
 
     def _trim(self, log_deltas_min: int) -> None:
         weight = STATE_OVERHEAD_BYTES + INSTANCE_BYTES * len(self.instances)
-        while len(self.log) > log_deltas_min and self.log_bytes > weight:
+        while self.log_bytes > LOG_BYTES_MAX or (len(self.log) > log_deltas_min and self.log_bytes > weight):
             self.log_bytes -= len(self.log.pop(0)[2])
 
     # deltas that arrived too early ----------------------------------------------------------------------------------
 
-    def keep_early(self, delta: Delta, frame: bytes, most: int) -> None:
-        """Keep a delta that lacks its predecessor; beyond `most` the repair brings it again."""
+    def keep_early(self, delta: Delta, frame: bytes, most: int, bytes_max: int) -> bool:
+        """Keep a delta that lacks its predecessor; False beyond `most` or `bytes_max`: the repair brings it again."""
         kept = self.early.get(delta.since)
-        if (kept is None and len(self.early) < most) or (kept is not None and kept[0].incarnation < delta.incarnation):
-            self.early[delta.since] = delta, frame
+        if kept is not None and kept[0].incarnation >= delta.incarnation:
+            return True
+        grown = self.early_bytes + len(frame) - (len(kept[1]) if kept is not None else 0)
+        if (kept is None and len(self.early) >= most) or grown > bytes_max:
+            return False
+        self.early[delta.since], self.early_bytes = (delta, frame), grown
+        return True
 
     def next_early(self) -> tuple[Delta, bytes] | None:
         """The kept delta that fits now, if any; those that became old are forgotten."""
@@ -199,13 +213,25 @@ class Origin:
             return None
         found = self.early.get(self.version)
         if found is not None and found[0].incarnation == self.incarnation:
+            self.early_bytes -= len(found[1])
             return self.early.pop(self.version)
         self.early = {
             since: kept
             for since, kept in self.early.items()
             if kept[0].incarnation > self.incarnation or (kept[0].incarnation == self.incarnation and since > self.version)
         }
+        self.early_bytes = sum(len(frame) for _, frame in self.early.values())
         return None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is kept of deltas and parts whose others have not arrived."""
+        return self.early_bytes + self.parts_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held of it, as it came over the wire."""
+        return self.weight + self.log_bytes + self.waiting_bytes
 
     # answers --------------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Pings:
         if any(ping.origin == origin.id for ping in self._open.values()):
             return True
         if len(self._open) >= PINGS_MAX:
+            self._local.bounds.hit("pings_refused", origin.id, f"{PINGS_MAX} pings are under way; {origin.id} has to wait", now)
             return False
         local, call = self._local, self._new_call()
         self._open[call] = _Open(origin.id, origin.contact, now + local.config.detection.ping_timeout_s)

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from ..model import EventKind, MemberState
 from .author import Author
+from .bounds import RATE_BURST_S, Bucket
 from .effects import Answer, Call, HangUp
 from .local import Local
 from .merge import Merger
@@ -86,6 +87,9 @@ class Repair:
         self._asked_for: dict[str, int] = {}  # origin -> the call it is being pulled by: never one from two
         self._waits: OrderedDict[str, tuple[float, float]] = OrderedDict()  # endpoint -> (not before, last wait)
         self._askers: OrderedDict[bytes, str] = OrderedDict()  # token -> id, to know a first-hand word
+        limits = local.config.limits
+        self._syncs = Bucket(limits.syncs_per_s, RATE_BURST_S * limits.syncs_per_s)
+        self._answers = Bucket(limits.answer_bytes_per_s, limits.answer_bytes_per_s)
         self._disputed: OrderedDict[tuple[str, Incarnation, int], None] = OrderedDict()
 
     # asking -----------------------------------------------------------------------------------------------------------
@@ -166,6 +170,7 @@ class Repair:
         talk.partner, talk.partner_synced, talk.buckets = message.sender, message.synced, message.buckets
         talk.theirs.update((entry.origin, entry) for entry in message.entries)
         if len(talk.theirs) > 2 * self._local.config.limits.members_max:
+            self._local.bounds.hit("entries_refused", message.sender, f"{message.sender} lists more members than may live", now)
             self._end(talk, now, ok=False)
         elif not message.more and not talk.planned:
             self._plan(talk, now)
@@ -181,8 +186,12 @@ class Repair:
             self.spread(taken.news)
 
     def _on_want(self, talk: Conversation, message: Want, frame: bytes, now: float) -> None:
-        for entry in message.entries:
-            for answer in self._state_for(entry):
+        for entry in _distinct(message.entries):
+            answers = self._state_for(entry)
+            if not self._may_send(answers, talk.endpoint, now):
+                self._end(talk, now, ok=False)
+                return
+            for answer in answers:
                 self._push(talk, answer)
         talk.pushed, talk.fenced = False, True
         self._send(talk, Want(()), now)
@@ -256,6 +265,7 @@ class Repair:
             self._disputed[charge.subject, charge.incarnation, charge.pulse] = None
         while len(self._disputed) > self._local.config.limits.members_max:
             self._disputed.popitem(last=False)
+            self._local.bounds.hit("disputes_forgotten", self._local.me.id, "more lives are disputed than members may live", now)
         fresh += self._charges_against(talk.partner) if talk.partner and not any(c.subject == talk.partner for c in fresh) else []
         for start in range(0, len(fresh), 64):
             accusation = self._accuse(fresh[start : start + 64], now)
@@ -300,12 +310,19 @@ class Repair:
         self._waits[talk.endpoint] = now + wait, wait
         if len(self._waits) > PARTNERS_MAX:
             self._waits.popitem(last=False)
+            self._local.bounds.hit("partners_forgotten", self._local.me.id, f"more than {PARTNERS_MAX} partners", now)
 
     def foreign(self, call: int, now: float) -> None:
         """The partner belongs to another cluster."""
         talk = self.conversations.get(call)
         if talk is not None:
             self._end(talk, now, ok=False, foreign=True)
+
+    def garbled(self, call: int, now: float) -> None:
+        """The partner answers what is no message: there is nothing to talk about."""
+        talk = self.conversations.get(call)
+        if talk is not None:
+            self._end(talk, now, ok=False)
 
     def tick(self, now: float) -> None:
         """Give up conversations without progress."""
@@ -333,9 +350,13 @@ class Repair:
         self._local.out.append(Answer(token, self._local.codec.encode(message)))
 
     def _on_sync(self, token: bytes, message: Sync, frame: bytes, now: float) -> None:
+        if not self._syncs.take(1, now):
+            self._local.bounds.hit("syncs_refused", message.asker, "others ask for my view more often than it can be told", now)
+            return
         self._askers[token] = message.asker
         if len(self._askers) > ASKERS_MAX:
             self._askers.popitem(last=False)
+            self._local.bounds.hit("askers_forgotten", message.asker, f"more than {ASKERS_MAX} ask at once", now)
         buckets = self._local.table.differing(message.sums)
         bitmap = bytearray(BUCKETS // 8)
         for bucket in buckets:
@@ -365,9 +386,11 @@ class Repair:
             self.spread(taken.news)
 
     def _on_wanted(self, token: bytes, message: Want, frame: bytes, now: float) -> None:
-        for entry in message.entries[:WANTS_PER_FRAME]:
-            for answer in self._state_for(entry):
-                self._local.out.append(Answer(token, answer))
+        for entry in _distinct(message.entries)[:WANTS_PER_FRAME]:
+            answers = self._state_for(entry)
+            if not self._may_send(answers, self._askers.get(token, ""), now):
+                return  # no `Done`: what was sent stays, and the asker comes again later
+            self._local.out += [Answer(token, answer) for answer in answers]
         self._answer(token, Done(self._local.me.id))
 
     def _on_offer(self, token: bytes, message: Entries, frame: bytes, now: float) -> None:
@@ -379,7 +402,9 @@ class Repair:
             known = held or table.floors.get(entry.origin)
             theirs = (entry.incarnation, entry.version)
             if held is not None and (held.incarnation, held.version) > theirs:
-                self._local.out.extend(Answer(token, answer) for answer in self._state_for(entry))
+                answers = self._state_for(entry)
+                if self._may_send(answers, self._askers.get(token, ""), now):
+                    self._local.out += [Answer(token, answer) for answer in answers]
             elif known is None or (known.incarnation, known.version) < theirs:
                 wants.append(self._want(entry.origin))
             if (
@@ -422,7 +447,21 @@ class Repair:
             return []
         return self._author.state_frames(origin)
 
+    def _may_send(self, frames: list[bytes], asker: str, now: float) -> bool:
+        """A small question may have a large answer: all of them together have a rate."""
+        if self._answers.take(sum(map(len, frames)), now):
+            return True
+        rate = self._local.config.limits.answer_bytes_per_s
+        why = f"others ask for more than {rate} bytes a second; they have to wait"
+        self._local.bounds.hit("answers_refused", asker or self._local.me.id, why, now)
+        return False
+
     def spread(self, news: tuple[bytes, ...]) -> None:
         """Broadcast what I heard first-hand and what changes who lives."""
         for frame in news:
             self._local.broadcast(frame)
+
+
+def _distinct(entries: tuple[Entry, ...]) -> list[Entry]:
+    """Nobody honest wants one origin twice at once."""
+    return list({entry.origin: entry for entry in entries}.values())

@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .author import Author
+from .bounds import Bucket
 from .local import Local
 from .messages import Delta, Header, Incarnation
 
 RISE_WINDOW_S = 60.0
 RISES_SUSPICIOUS = 2  # twice in a minute somebody else spoke as me: tell the user
+RISES_PER_MINUTE = 6.0  # no more new lives than this, however many higher ones others claim
+RISE_START_MAX = 1 << 53  # nobody's clock says so: a claim above it is forged, and room is needed above what is not
 RISES_MAX = 3  # three times: the younger of us takes a new id
 
 
@@ -39,16 +42,25 @@ class Selfhood:
         self._local = local
         self._author = author
         self._rises: list[float] = []
+        self._rate = Bucket(RISES_PER_MINUTE / 60, RISES_PER_MINUTE)
         self.leaving = False
 
-    def refute(self, incarnation: Incarnation, pulse: int) -> None:
+    def refute(self, incarnation: Incarnation, pulse: int, now: float) -> None:
         """Somebody accuses me, or holds me dead, at this life or a higher one."""
         if self.leaving:
             return
         if incarnation > self._local.me.incarnation:
-            self._author.rise_above(incarnation)
+            self._rise_above(incarnation, now)
         else:
             self._author.refute(pulse)
+
+    def _rise_above(self, incarnation: Incarnation, now: float) -> None:
+        """Bounded: others ask me before they believe such a claim, so most of them need no answer."""
+        if incarnation[0] > RISE_START_MAX or not self._rate.take(1, now):
+            me = self._local.me.id
+            self._local.bounds.hit("lives_refused", me, f"others claim ever higher lives of {me}, which it never began", now)
+        else:
+            self._author.rise_above(incarnation)
 
     def hear(self, delta: Delta, now: float) -> None:
         """A delta under my id: an echo, a former life that outlived me, or another process with my id."""
@@ -56,7 +68,7 @@ class Selfhood:
             return
         self._rises = [*(at for at in self._rises if now - at < RISE_WINDOW_S), now][-RISES_MAX:]
         if not self._step_aside(delta.header, now):
-            self._author.rise_above(delta.incarnation)
+            self._rise_above(delta.incarnation, now)
 
     def _step_aside(self, other: Header | None, now: float) -> bool:
         """Whether the id is another's by right, and I took a new one."""

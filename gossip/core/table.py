@@ -48,7 +48,7 @@ class Floor:
 class Table:
     """Owns every `Origin` and `Floor`. Liveness changes only through `add`, `settle` and `revive`."""
 
-    __slots__ = ("by_hash", "digest", "floors", "living", "origins", "sums")
+    __slots__ = ("by_hash", "digest", "floors", "held_bytes", "living", "origins", "sums", "waiting_bytes")
 
     def __init__(self) -> None:
         self.origins: dict[str, Origin] = {}
@@ -57,6 +57,23 @@ class Table:
         self.living = 0
         self.digest = 0
         self.sums = [0] * BUCKETS
+        self.held_bytes = 0  # of all others, as it came over the wire
+        self.waiting_bytes = 0  # of that, what waits for deltas or parts that have not arrived
+
+    # memory -----------------------------------------------------------------------------------------------------------
+
+    def recount(self, origin: Origin) -> None:
+        """Call after what is held of an origin changed. O(1)."""
+        held, waiting = origin.counted
+        origin.counted = origin.held_bytes, origin.waiting_bytes
+        self.held_bytes += origin.counted[0] - held
+        self.waiting_bytes += origin.counted[1] - waiting
+
+    def release(self, origin: Origin) -> None:
+        """Call when an origin is dropped. O(1)."""
+        self.held_bytes -= origin.counted[0]
+        self.waiting_bytes -= origin.counted[1]
+        origin.counted = 0, 0
 
     # digest -----------------------------------------------------------------------------------------------------------
 
@@ -116,13 +133,16 @@ class Table:
         self.living += 1
         self._count(origin, 1)
 
-    def shed(self) -> None:
-        """Beyond the bound, those settled longest keep only their floor. O(1) below it, O(origins) above."""
-        while len(self.origins) - self.living > SETTLED_MAX:
+    def shed(self) -> int:
+        """Beyond the bound, those settled longest keep only their floor: how many. O(1) below it, O(origins) above."""
+        surplus = max(0, len(self.origins) - self.living - SETTLED_MAX)
+        for _ in range(surplus):
             self.forget(min(self.settled(), key=lambda origin: origin.settled_at))
+        return surplus
 
     def forget(self, origin: Origin) -> None:
         """Drop a settled origin's state and keep its floor."""
+        self.release(origin)
         del self.origins[origin.id]
         del self.by_hash[origin.hash]
         contact = origin.contact if origin.state is MemberState.DEAD else ""
@@ -133,6 +153,7 @@ class Table:
         if origin.alive:
             self._count(origin, -1)
             self.living -= 1
+        self.release(origin)
         del self.origins[origin.id]
         del self.by_hash[origin.hash]
 

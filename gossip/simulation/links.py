@@ -41,7 +41,7 @@ class Link(Connection):
     def hear(self, frame: bytes) -> None:
         """A message reached the SUB."""
         if self.near_open:
-            self.subscriber.take(Heard(frame), frame, self.back)
+            self.subscriber.take(Heard(frame, self.endpoint), frame, self.back)
 
     def tell(self, input: Subscribed | Unsubscribed) -> None:
         """The subscriber subscribes, or ends a subscription."""
@@ -204,8 +204,13 @@ class Supervised:
         self._back_off_s = min(2 * self._back_off_s, self.peer.node.local.config.links.redial_max_s)
         network.push(network.now + wait, self.dial, None)
 
+    def shun(self, seconds: float) -> None:
+        """Cut it, and dial again only after so long."""
+        self.drop()
+        self.peer.network.push(self.peer.network.now + seconds, self.dial, None)
+
     def drop(self) -> None:
-        """It is wanted no longer."""
+        """It is wanted no longer, or not now."""
         link, self.link = self.link, None
         if link is not None:
             link.subscriber.connections.pop(link, None)

@@ -14,6 +14,8 @@ from ..catalogue.reads import Reads
 from ..core.effects import (
     Answer,
     Bind,
+    Blame,
+    Blamed,
     Bound,
     Call,
     Changed,
@@ -31,6 +33,7 @@ from ..core.effects import (
     Recollected,
     Remember,
     Remembered,
+    Shun,
     Subscribed,
     Unlisten,
     Unsubscribed,
@@ -387,6 +390,15 @@ class SimulatedPeer(Reads):
         self._unseen.append(effect)
         self._event(effect)
 
+    def _blame(self, effect: Blame) -> None:
+        if isinstance(effect.source, str):
+            self.feed(Blamed(effect.source))
+
+    def _shun(self, effect: Shun) -> None:
+        supervised = self.links.get(effect.endpoint)
+        if supervised is not None:
+            supervised.shun(effect.seconds)
+
     def _event(self, effect: Changed | Happened) -> None:
         now = self.network.now
         self._record(now, effect)
@@ -405,6 +417,8 @@ class SimulatedPeer(Reads):
         Probe: _probe,
         Bind: _bind,
         Remember: _recall,
+        Blame: _blame,
+        Shun: _shun,
         Recollected: _recollect,
         Happened: _happened,
         Changed: _changed,

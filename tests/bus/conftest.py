@@ -107,8 +107,9 @@ class Rig:
             while True:
                 self.heard.append(self.sockets.subscriber.recv(zmq.NOBLOCK))
         self.closed += self.links.on_monitor(time.monotonic())
-        notice = self.links.tick(time.monotonic())
-        self.notices += [] if notice is None else [notice]
+        self.links.tick(time.monotonic())
+        self.notices += self.hush.notices
+        self.hush.notices = []
 
     def turn_until(self, condition: Callable[[], Any], what: str = "the condition", patience_s: float = PATIENCE_S) -> Any:
         def turned() -> Any:

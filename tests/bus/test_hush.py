@@ -21,6 +21,19 @@ def test_every_case_is_counted_and_one_a_minute_is_logged(caplog: pytest.LogCapt
     ]
 
 
+def test_a_bound_is_counted_each_time_and_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    hush = Hush()
+    told = []
+    for second in (0.0, 1.0, HUSH_S):
+        hush.full("calls_refused", second, "no room")
+        told.append(hush.notices)
+        hush.notices = []
+    assert [len(notices) for notices in told] == [1, 0, 1]
+    assert told[0][0].startswith("no room")
+    assert hush.counters == {"calls_refused": 3}
+    assert not caplog.records  # the notice is logged by whoever gets it
+
+
 def test_kinds_do_not_silence_each_other() -> None:
     hush = Hush()
     assert hush.tell("one", 0.0, "one")

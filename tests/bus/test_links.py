@@ -253,3 +253,18 @@ def test_many_links_break_and_return_at_once(rig: Any, publish_at: Publish, unus
     rig.turn_until(lambda: len(rig.heard) >= 30)
     rig.turn()
     assert len(rig.heard) == 30
+
+
+def test_a_shunned_link_is_cut_told_to_nobody_and_dialled_again_in_its_time(
+    rig: Any, publish_at: Publish, unused_port: int, endpoint: str
+) -> None:
+    publisher = publish_at(unused_port)
+    rig.sockets.listen(b"*")
+    rig.connect(endpoint)
+    linked(publisher, rig)
+    until = time.monotonic() + 0.5
+    rig.links.shun(endpoint, until)
+    rig.turn_until(lambda: publisher.poll(0) and publisher.recv()[:1] == b"\x00", "the subscription to end")
+    linked(publisher, rig)
+    assert time.monotonic() >= until
+    assert rig.closed == []

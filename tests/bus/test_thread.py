@@ -25,6 +25,8 @@ from gossip.core.effects import (
     Answered,
     Asked,
     Bind,
+    Blame,
+    Blamed,
     Bound,
     Call,
     Connect,
@@ -553,3 +555,27 @@ def test_eventlet_s_threads_are_refused(bus: Any, monkeypatch: pytest.MonkeyPatc
 def test_the_clock_never_goes_back() -> None:
     readings = [module.boot_clock() for _ in range(1000)]
     assert readings == sorted(readings)
+
+
+def test_a_bad_frame_is_traced_to_the_endpoint_of_its_link(
+    running: Any, context: zmq.Context[Any], unused_port: int, until: Until
+) -> None:
+    publishers = [context.socket(zmq.XPUB) for _ in range(2)]  # an honest one and another
+    endpoints = [f"127.0.0.1:{publisher.bind_to_random_port('tcp://127.0.0.1')}" for publisher in publishers]
+    running.call(Listen(b"*"), *(Connect(endpoint) for endpoint in endpoints))
+    for publisher in publishers:
+        assert publisher.poll(10_000)
+    publishers[1].send(b"*bad")
+    until(lambda: running.node.got(Heard))
+    (heard,) = running.node.got(Heard)
+    running.call(Blame(heard.source))
+    until(lambda: running.node.got(Blamed) == [Blamed(endpoints[1])])
+    for publisher in publishers:
+        publisher.close(linger=0)
+
+
+def test_what_cannot_be_traced_blames_nobody(running: Any, until: Until) -> None:
+    running.call(Blame(None), Blame("no frame"))
+    running.call(Probe("127.0.0.1:1"))
+    until(lambda: running.node.got(Probed))
+    assert running.node.got(Blamed) == []

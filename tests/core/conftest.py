@@ -71,7 +71,7 @@ class Bench:
             self.local,
             self.membership,
             ping=self._ping,
-            refute=lambda incarnation, pulse: self.refuted.append((incarnation, pulse)),
+            refute=lambda incarnation, pulse, now: self.refuted.append((incarnation, pulse)),
         )
         self.merger = Merger(
             self.local,

@@ -88,7 +88,7 @@ def test_a_newer_cut_replaces_the_parts_of_an_older_one(origin: Origin, make: An
 
 def test_an_early_delta_fits_once_its_predecessor_is_applied(origin: Origin, make: Any) -> None:
     late, early = make.delta("a", 2, 3), make.delta("a", 3, 4)
-    origin.keep_early(early, b"early", 64)
+    origin.keep_early(early, b"early", 64, 1000)
     assert origin.next_early() is None
     take(origin, late)
     assert origin.next_early() == (early, b"early")
@@ -96,12 +96,12 @@ def test_an_early_delta_fits_once_its_predecessor_is_applied(origin: Origin, mak
 
 def test_early_deltas_are_bounded(origin: Origin, make: Any) -> None:
     for since in range(10, 20):
-        origin.keep_early(make.delta("a", since, since + 1), b"", 4)
+        origin.keep_early(make.delta("a", since, since + 1), b"", 4, 1000)
     assert sorted(origin.early) == [10, 11, 12, 13]
 
 
 def test_early_deltas_that_became_old_are_forgotten(origin: Origin, make: Any) -> None:
-    origin.keep_early(make.delta("a", 5, 6), b"", 64)
+    origin.keep_early(make.delta("a", 5, 6), b"", 64, 1000)
     take(origin, make.state("a", 9))
     origin.next_early()
     assert not origin.early
@@ -109,7 +109,7 @@ def test_early_deltas_that_became_old_are_forgotten(origin: Origin, make: Any) -
 
 def test_an_early_delta_of_a_new_life_waits_for_that_life(origin: Origin, make: Any) -> None:
     born = make.delta("a", 3, 4, put=("i4",), life=(1_001, 0))
-    origin.keep_early(born, b"born", 64)
+    origin.keep_early(born, b"born", 64, 1000)
     take(origin, make.delta("a", 2, 3))  # the old life reaches the same number
     assert origin.next_early() is None
     take(origin, make.state("a", 3, life=(1_001, 0)))
@@ -118,9 +118,9 @@ def test_an_early_delta_of_a_new_life_waits_for_that_life(origin: Origin, make: 
 
 def test_an_early_delta_of_a_new_life_is_kept_in_place_of_an_old_one(origin: Origin, make: Any) -> None:
     born = make.delta("a", 5, 6, life=(1_001, 0))
-    origin.keep_early(make.delta("a", 5, 6), b"old", 64)
-    origin.keep_early(born, b"born", 64)
-    origin.keep_early(make.delta("a", 5, 6), b"old", 64)
+    origin.keep_early(make.delta("a", 5, 6), b"old", 64, 1000)
+    origin.keep_early(born, b"born", 64, 1000)
+    origin.keep_early(make.delta("a", 5, 6), b"old", 64, 1000)
     assert origin.early[5] == (born, b"born")
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from gossip.core.effects import Happened, Listen, Unlisten
+from gossip.core.fields import NUMBER_MAX
 from gossip.core.messages import Delta
-from gossip.core.selfhood import RISE_WINDOW_S, RISES_MAX, RISES_SUSPICIOUS, Selfhood
+from gossip.core.selfhood import RISE_START_MAX, RISE_WINDOW_S, RISES_MAX, RISES_PER_MINUTE, RISES_SUSPICIOUS, Selfhood
 from gossip.model import EventKind
 
 BOOT_MS = 5_000  # when I started
@@ -43,18 +44,18 @@ def claim(bench: Any, selfhood: Selfhood, times: int, *, every_s: float = 1.0, *
 @pytest.mark.parametrize("pulse", [0, 4])
 def test_an_accusation_is_answered_by_a_pulse_above_it_in_the_same_life(bench: Any, selfhood: Selfhood, pulse: int) -> None:
     life = bench.local.me.incarnation
-    selfhood.refute(life, pulse)
+    selfhood.refute(life, pulse, 0.0)
     assert bench.local.me.life == (life, pulse + 1)
 
 
 def test_an_accusation_of_an_earlier_life_is_answered_by_a_pulse_too(bench: Any, selfhood: Selfhood) -> None:
     life = bench.local.me.incarnation
-    selfhood.refute((life[0] - 1, 0), 3)
+    selfhood.refute((life[0] - 1, 0), 3, 0.0)
     assert bench.local.me.life == (life, 4)
 
 
 def test_an_accusation_of_a_life_i_never_had_is_answered_by_a_higher_one(bench: Any, selfhood: Selfhood) -> None:
-    selfhood.refute((50_000, 9), 3)
+    selfhood.refute((50_000, 9), 3, 0.0)
     assert bench.local.me.incarnation > (50_000, 9)
     assert bench.local.me.header.pulse == 0
 
@@ -79,12 +80,32 @@ def test_i_rise_above_a_higher_life_and_hold_all_i_registered(bench: Any, selfho
 
 
 def test_a_former_life_of_this_process_is_no_twin_however_often_it_returns(bench: Any, selfhood: Selfhood) -> None:
-    assert claim(bench, selfhood, 3 * RISES_MAX) == []
+    assert claim(bench, selfhood, 2 * RISES_MAX) == []
     assert bench.local.me.id == "me"
 
 
+@pytest.mark.parametrize("way", ["deltas", "accusations"])
+def test_forged_lives_do_not_make_me_rise_without_bound(bench: Any, selfhood: Selfhood, way: str) -> None:
+    for number in range(600):  # in a minute
+        life = bench.local.me.incarnation[0] + 1_000_000, 0
+        if way == "deltas":
+            selfhood.hear(word(bench, life[0]), number * 0.1)
+        else:
+            selfhood.refute(life, 0, number * 0.1)
+    assert bench.local.me.incarnation[0] <= 1000 + (2 * RISES_PER_MINUTE) * 1_000_001
+    assert bench.local.counters["lives_refused"] >= 588
+    assert len(bench.effects(Happened)) == 1
+
+
+def test_a_forged_life_at_the_end_of_numbers_is_not_answered(bench: Any, selfhood: Selfhood) -> None:
+    former = bench.local.me.incarnation
+    selfhood.hear(word(bench, NUMBER_MAX), 0.0)
+    selfhood.refute((RISE_START_MAX + 1, 0), 0, 0.0)
+    assert bench.local.me.incarnation == former
+
+
 def test_a_delta_that_does_not_say_whose_it_is_is_no_twin(bench: Any, selfhood: Selfhood) -> None:
-    for now in range(3 * RISES_MAX):
+    for now in range(2 * RISES_MAX):
         selfhood.hear(dataclasses.replace(word(bench, 50_000 + 100 * now), header=None), now)
     assert bench.local.me.id == "me"
     assert bench.effects(Happened) == []
@@ -98,7 +119,7 @@ def test_one_who_speaks_as_me_again_is_told_once(bench: Any, selfhood: Selfhood)
     (notice,) = claim(bench, selfhood, 1, boot_ms=YOUNGER_MS)
     assert notice.startswith("DuplicatePeerId")
     assert "10.0.0.9:7400" in notice
-    assert claim(bench, selfhood, 3 * RISES_MAX, boot_ms=YOUNGER_MS) == []
+    assert claim(bench, selfhood, 2 * RISES_MAX - RISES_SUSPICIOUS, boot_ms=YOUNGER_MS) == []
 
 
 def test_the_younger_of_two_takes_a_new_id_and_goes_on_with_its_instances(bench: Any, selfhood: Selfhood) -> None:
@@ -146,8 +167,8 @@ def test_after_a_new_id_the_count_begins_anew(bench: Any, selfhood: Selfhood) ->
 def test_a_leaver_answers_nothing(bench: Any, selfhood: Selfhood) -> None:
     selfhood.leaving = True
     life = bench.local.me.life
-    selfhood.refute(*life)
-    selfhood.refute((50_000, 0), 0)
+    selfhood.refute(*life, 0.0)
+    selfhood.refute((50_000, 0), 0, 0.0)
     claim(bench, selfhood, 3 * RISES_MAX, boot_ms=OLDER_MS)
     assert (bench.local.me.id, bench.local.me.life) == ("me", life)
     assert bench.effects() == []
