@@ -58,9 +58,9 @@ def run(options: argparse.Namespace) -> int:
 
 def in_words(report: Report) -> str:
     """A report for people."""
+    events = f"{report.events} events at {report.events_per_s:,.0f} a second"
     lines = [
-        f"{report.scenario}: {report.peers} peers, seed {report.seed}, {report.simulated_s:.0f} simulated seconds, "
-        f"{report.events} events at {report.events_per_s:,.0f} a second",
+        f"{report.scenario}: {report.peers} peers, seed {report.seed}, {report.simulated_s:.0f} simulated seconds, {events}",
         f"trace {report.trace}",
         *(f"  {figure}" for figure in report.figures),
     ]

@@ -17,7 +17,8 @@ from ..core.effects import Changed, Happened
 from ..core.messages import InstanceKey
 from ..errors import NoInstances
 from ..model import EventKind, Instance, Member
-from .cluster import Cluster, SimulatedPeer
+from .cluster import Cluster
+from .peers import SimulatedPeer
 from .truth import MARK, Truth
 
 BROKEN_MAX = 20  # told of one run; the others are counted
@@ -135,10 +136,12 @@ class Checkers:
             return
         owner = act.owner
         if mark in shown.buried:
-            self.found("I2", f"{record.key} of {owner.line} came back after its removal was seen", shown.peer, record.id, owner.line)
+            what = f"{record.key} of {owner.line} came back after its removal was seen"
+            self.found("I2", what, shown.peer, record.id, owner.line)
         latest = shown.lives.get(owner.line, 0)
         if owner.life < latest and not owner.lives:
-            self.found("I2", f"{record.key} of life {owner.life} of {owner.line} came after life {latest}", shown.peer, owner.line)
+            what = f"{record.key} of life {owner.life} of {owner.line} came after life {latest}"
+            self.found("I2", what, shown.peer, owner.line)
         else:
             shown.lives[owner.line] = max(latest, owner.life)
 
@@ -188,11 +191,7 @@ class Checkers:
     def _judge_reads(self, peer: SimulatedPeer) -> None:
         shown = self.shown[peer]
         try:
-            read = {
-                instance.key: _mark(instance)
-                for service in peer.services()
-                for instance in peer.lookup(service, include_draining=True)
-            }
+            read = _read(peer)
             for service in peer.services():
                 _ask(peer, service, KEYS[0])
         except Exception as error:  # noqa: BLE001 - that nothing is raised is what is judged
@@ -243,10 +242,10 @@ class Checkers:
             odd = next(p for p in living if p.peer.node.local.table.digest != digests.most_common(1)[0][0])
             self.found("I3", f"{len(digests)} different digests", odd.peer)
 
-    def _answers(self, peer: SimulatedPeer, expected: dict[InstanceKey, set[str]], ids: set[str], *, rings: bool) -> tuple[object, ...]:
-        shown = {
-            instance.key: _mark(instance) for service in peer.services() for instance in peer.lookup(service, include_draining=True)
-        }
+    def _answers(
+        self, peer: SimulatedPeer, expected: dict[InstanceKey, set[str]], ids: set[str], *, rings: bool
+    ) -> tuple[object, ...]:
+        shown = _read(peer)
         lost = [key for key, marks in expected.items() if shown.get(key) not in marks]
         if lost:
             self.found("I1", f"{len(lost)} live registrations are not visible, such as {lost[0]}", peer, lost[0][1])
@@ -263,6 +262,12 @@ class Checkers:
 
 def _mark(instance: Instance | None) -> str:
     return "" if instance is None else instance.labels.get(MARK, "?")
+
+
+def _read(peer: SimulatedPeer) -> dict[InstanceKey, str]:
+    """All that lookups show, as key -> mark."""
+    services = peer.services()
+    return {one.key: _mark(one) for service in services for one in peer.lookup(service, include_draining=True)}
 
 
 def _told(one: Instance) -> tuple[object, ...]:

@@ -15,8 +15,9 @@ from ..config import Config
 from ..core.effects import Changed, Happened
 from ..model import EventKind, MemberState, checked_instance
 from .checkers import Broken, Checkers
-from .cluster import Cluster, SimulatedPeer
+from .cluster import Cluster
 from .network import GENTLE
+from .peers import SimulatedPeer
 from .truth import MARK, Act, Process, Truth
 
 LOOK_S = 1.0

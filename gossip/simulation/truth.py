@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..core.messages import InstanceKey
 from ..model import Instance
-from .cluster import SimulatedPeer
+from .peers import SimulatedPeer
 
 MARK = "mark"
 NEVER = float("inf")

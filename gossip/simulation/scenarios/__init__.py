@@ -59,7 +59,7 @@ _ALL = (
              1000, 1.0, "equal ≤ 15 s after each heal", few=40),
     Scenario("partition-long", "5", "the same for 30 minutes", splits.partition, 60, 30.0, "equal ≤ 15 s after each heal",
              few=16, brief=30.0),
-    Scenario("swizzle", "6", "hosts are clogged one by one and freed in another order, round after round", splits.swizzle, 30, 10.0,
+    Scenario("swizzle", "6", "hosts are clogged one by one, freed in another order, again and again", splits.swizzle, 30, 10.0,
              "equal ≤ 10 s after the last", few=16, brief=2.0),
     Scenario("crash-loss", "7", "30 % die at once under 20 % loss", deaths.crash_loss, 100, 0.5,
              "survivors equal ≤ 15 s; deaths seen p99 ≤ 10 s", few=50),
@@ -85,7 +85,7 @@ _ALL = (
              "nobody hidden twice a minute; accusations bounded", few=20, brief=1.0),
     Scenario("mass-crash", "31", "30 % of 1,000 die at once", deaths.mass_crash, 1000, 0.5,
              "messages per survivor ≤ 30 × the dead", few=100),
-    Scenario("mix", "all", "churn, loss, duplication, reordering, partitions, restarts, pauses and clock jumps at random", mix.mix,
+    Scenario("mix", "all", "churn, loss, duplicates, reordering, partitions, restarts, pauses and clock jumps at random", mix.mix,
              100, 3.0, "no invariant broken", few=30, brief=1.0, grace_s=15.0),
 )  # fmt: skip
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

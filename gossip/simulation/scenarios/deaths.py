@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..cluster import SimulatedPeer
 from ..network import Weather
+from ..peers import SimulatedPeer
 from ..stage import Stage, quantile
 
 DEAD_SHARE = 0.3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.effects import Happened
 from ...model import EventKind
-from ..cluster import SimulatedPeer
+from ..peers import SimulatedPeer
 from ..stage import QUIET_MAX_S, Stage
 
 HOUR_S = 3600.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..cluster import SimulatedPeer
 from ..network import GENTLE, Harsh, Weather
+from ..peers import SimulatedPeer
 from ..stage import Stage
 
 CUT_S = (2.0, 25.0)

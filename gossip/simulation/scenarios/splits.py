@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..cluster import SimulatedPeer
+from ..peers import SimulatedPeer
 from ..stage import QUIET_MAX_S, Stage
 
 ROUND_S = 12.0

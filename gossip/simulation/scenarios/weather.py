@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..cluster import SimulatedPeer
 from ..network import GENTLE, Harsh, Weather
+from ..peers import SimulatedPeer
 from ..stage import Stage
 
 FAULTY_SHARE = 0.01
