@@ -14,7 +14,7 @@ from .transcripts.driver import replay
 
 STORIES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
-LINES_MAX = 90
+LINES_MAX = 120
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.stem)

@@ -141,7 +141,7 @@ class Author:
         if raised > PULSE_MAX:
             self.rise_above(self._me.incarnation)
         else:
-            self._change(header=dataclasses.replace(self._me.header, pulse=raised))
+            self._change(header=dataclasses.replace(self._me.header, pulse=raised), flooded=True)
 
     def say_goodbye(self) -> None:
         """My last delta."""
@@ -269,6 +269,7 @@ class Author:
         removed: tuple[InstanceKey, ...] = (),
         header: Header | None = None,
         reason: str | None = None,
+        flooded: bool = False,
     ) -> None:
         local, me = self._local, self._me
         delta = self._delta(since=me.version, header=header, put=put, removed=removed)
@@ -279,3 +280,5 @@ class Author:
         self._membership.change(me, put, removed, reason)
         local.show(frame)
         local.broadcast(frame)
+        if flooded:  # as the accusation was: what voids it must not be slower, or lost more easily
+            local.flood(frame)

@@ -5,7 +5,7 @@ Lifeguard (Dadgar, Phillips, Currey 2018, sections IV.B, IV.C) for the suspicion
 accuser and for the doubt in oneself. Evidence:
 
     closed    the kernel closed the link, and a TCP connect is refused or another id answers there    accuse at once
-    silent    no heartbeat for 3 of the subject's intervals, and a ping unanswered                      accuse
+    silent    no heartbeat for 3 of the subject's intervals, and three pings unanswered                 accuse
     reported  a caller could not reach an instance                                                      ping now
 
 Invariant: only a higher `(incarnation, pulse)` of the subject voids a case or a verdict.
@@ -35,6 +35,9 @@ ACCUSERS_MAX = 64  # remembered of one case; watchers are 8
 DOUBLINGS_MAX = 16
 REPROBES_S = (0.03, 0.1, 0.3)  # a dying process closes its links before its listening socket: knock again
 SILENCE_LOOK_S = 1.0  # watches are looked at so often at least: cases end and pings return in between
+PINGS = 3  # over connections of their own: where a fifth of the packets is lost, one alone fails every second time
+FLIPS_MAX = 2  # refuted deaths of one subject within `FLIP_WINDOW_S`; after that, silence alone waits
+FLIP_WINDOW_S = 60.0
 NEVER = float("inf")
 
 
@@ -43,7 +46,12 @@ class Watch:
     """A member I watch. `quiet_since`: when I last heard it, or began to listen."""
 
     quiet_since: float
-    pinged: bool = False
+    pinged: bool = False  # an answer is awaited
+    missed: int = 0  # pings in a row that nobody answered
+
+    def spoke(self, now: float) -> None:
+        """It lives, or is listened to anew."""
+        self.quiet_since, self.pinged, self.missed = now, False, 0
 
 
 @dataclass(slots=True)
@@ -62,6 +70,7 @@ class Case:
     opened_at: float
     accusers: dict[str, Evidence] = field(default_factory=dict)
     relayed: int = 0
+    condemned: bool = False
     due: float = 0.0  # when the suspicion runs out, as of the last judgement
 
 
@@ -105,6 +114,7 @@ class Detector:
         self._next_doubt_at = 0.0
         self._hold_until: float | None = None  # mass failure: until then no verdict by silence
         self._held_once = False
+        self._revived: OrderedDict[str, tuple[float, ...]] = OrderedDict()  # when its last deaths by silence were refuted
         self._silenced: OrderedDict[str, float] = OrderedDict()  # subjects of cases by silence, for the mass rule
 
     # watching -------------------------------------------------------------------------------------------------------
@@ -121,7 +131,7 @@ class Detector:
         """A sign of life from the peer itself."""
         watch = self.watches.get(id)
         if watch is not None:
-            watch.quiet_since, watch.pinged = now, False
+            watch.spoke(now)
         if id in self._doubt_pings:  # somebody answers me: I am not the sick one
             self._doubt_pings.clear()
             self._doubt_until = now
@@ -151,7 +161,7 @@ class Detector:
                 self.accuse(origin, Evidence.CLOSED, now)
                 self._reprobes.pop(endpoint, None)
             else:  # somebody listens: the same peer, another on its port, or the kernel for a process that is ending
-                self._ping(origin, now)
+                self._ping_once(origin, now)
                 self._probe_again(endpoint, now)
 
     def _probe_again(self, endpoint: str, now: float) -> None:
@@ -176,6 +186,13 @@ class Detector:
 
     def reported(self, origin: Origin, now: float) -> None:
         """A caller could not reach an instance of it."""
+        self._ping_once(origin, now)
+
+    def _ping_once(self, origin: Origin, now: float) -> None:
+        """There is a reason to ask besides silence: one ping decides."""
+        watch = self.watches.get(origin.id)
+        if watch is not None:
+            watch.missed = PINGS - 1
         self._ping(origin, now)
 
     def answered_as(self, expected: Origin, id: str | None, now: float) -> None:
@@ -184,23 +201,30 @@ class Detector:
             self.heard(id, now)
         watch = self.watches.get(expected.id)
         if watch is not None:
-            watch.quiet_since, watch.pinged = now, False
+            watch.spoke(now)
         self._reprobes.pop(expected.publisher, None)
         if id != expected.id and expected.alive:
             self.accuse(expected, Evidence.CLOSED, now)
 
     def unanswered(self, origin: Origin, now: float) -> None:
-        """A ping to it ran out."""
+        """A ping to it ran out. Whoever spoke by another way meanwhile is not accused: that ping alone was lost."""
         watch = self.watches.get(origin.id)
         if watch is not None:
-            watch.quiet_since, watch.pinged = now, False
+            if watch.quiet_since > now - self._local.config.detection.ping_timeout_s:
+                watch.pinged, watch.missed = False, 0
+                return
+            watch.pinged, watch.missed = False, watch.missed + 1
+            if watch.missed < PINGS:
+                self._silence_due = now
+                return
+            watch.spoke(now)
         if origin.alive and origin.id not in self._doubt_pings:
             self.accuse(origin, Evidence.SILENT, now)
 
     def paused(self, now: float) -> None:
         """My own process stood still: nobody's silence counts, and I doubt myself for a while."""
         for watch in self.watches.values():
-            watch.quiet_since, watch.pinged = now, False
+            watch.spoke(now)
         for id in [id for id, charge in self._gathered.items() if charge.evidence is Evidence.SILENT]:
             del self._gathered[id]
         for case in self.cases.values():  # refutations may wait unread
@@ -216,13 +240,13 @@ class Detector:
             origin = self._local.table.origins.get(id)
             if origin is None or not origin.alive or watch.pinged or id in self.cases:
                 continue
-            at = self._silent_at(watch, origin)
+            at = self._ping_at(watch, origin)
             if now >= at:
                 silent.append((origin, watch))
             elif at < due:
                 due = at
         self._silence_due = due
-        if silent:
+        if any(now >= self._silent_at(watch, origin) for origin, watch in silent):
             self._doubt_myself(now)
         for origin, watch in silent:
             watch.pinged = self._ping(origin, now)
@@ -234,6 +258,10 @@ class Detector:
         origins = self._local.table.origins
         watched = [(watch, origin) for id, watch in self.watches.items() if (origin := origins.get(id)) is not None]
         return sum(1 for watch, origin in watched if self._silent_at(watch, origin) - origin.interval_s <= now)
+
+    def _ping_at(self, watch: Watch, origin: Origin) -> float:
+        """The last of the pings goes out when it counts as silent, the others before that."""
+        return self._silent_at(watch, origin) - (PINGS - 1 - watch.missed) * self._local.config.detection.ping_timeout_s
 
     def _silent_at(self, watch: Watch, origin: Origin) -> float:
         return watch.quiet_since + self._local.config.detection.silence_intervals * origin.interval_s
@@ -329,7 +357,8 @@ class Detector:
             if case is None and len(self.cases) >= CASES_MAX:
                 local.bounds.hit("cases_refused", origin.id, f"{CASES_MAX} members are accused at once", now)
                 return False
-            case = self.cases[charge.subject] = Case(life, now)
+            condemned = case is not None and case.condemned  # its refutation of that is still on its way here
+            case = self.cases[charge.subject] = Case(life, now, condemned=condemned)
             if origin.alive:
                 self._membership.suspect(origin, f"{accuser} says that {origin.id} is {charge.evidence.name.lower()}")
         if case.life > life:
@@ -371,12 +400,24 @@ class Detector:
         self._silenced.pop(origin.id, None)
         self._gathered.pop(origin.id, None)
         self._membership.clear(origin, f"{origin.id} refuted")
+        if case.condemned:
+            self._note_revival(origin.id, now)
         if origin.incarnation == case.life[0] and origin.state is not MemberState.LEFT:
             for accuser in case.accusers:
                 self._mute(accuser, origin.id, now)
         watch = self.watches.get(origin.id)
         if watch is not None:
-            watch.quiet_since, watch.pinged = now, False
+            watch.spoke(now)
+
+    def _note_revival(self, id: str, now: float) -> None:
+        self._revived[id] = (*self._revived.pop(id, ()), now)[-FLIPS_MAX:]
+        if len(self._revived) > MUTES_MAX:
+            self._revived.popitem(last=False)
+
+    def _not_before(self, id: str) -> float:
+        """Whoever was held dead in error twice within a minute is half deaf, not dead: it is not to flap."""
+        times = self._revived.get(id, ())
+        return times[0] + FLIP_WINDOW_S if len(times) == FLIPS_MAX else 0.0
 
     def voids(self, origin: Origin) -> bool:
         """Whether its life is above all that is held against it."""
@@ -408,7 +449,7 @@ class Detector:
         standing = self._standing(case)
         closed = [accuser for accuser, evidence in standing.items() if evidence is Evidence.CLOSED]
         enough = self._local.config.detection.closed_accusers
-        case.due = self._deadline(origin, case, standing)
+        case.due = max(self._deadline(origin, case, standing), self._not_before(origin.id))
         if closed and (len(closed) >= enough or self._are_all(len(closed), origin)):
             self._condemn(origin, f"{origin.id} is gone: its links closed at {', '.join(sorted(closed))}", now)
         elif now >= case.due and not self._holding(origin, now):
@@ -436,6 +477,9 @@ class Detector:
         return case.opened_at + config.suspicion_max_s - share * (config.suspicion_max_s - config.suspicion_min_s)
 
     def _condemn(self, origin: Origin, reason: str, now: float) -> None:
+        case = self.cases.get(origin.id)
+        if case is not None:
+            case.condemned = True
         self._membership.settle(origin, MemberState.DEAD, reason, now)
         self._gathered.pop(origin.id, None)
 

@@ -74,6 +74,7 @@ from .standing import Standing
 EXPIRE_INTERVAL_S = 60.0
 STANDING_S = 60.0  # bad frames are counted for so long, and their sender is shunned for so long
 RESUME_DIALS = 2
+FLOODED_MAX = 32  # refutations passed on to all subscribers in a second; more: surer under loss, more traffic when a split heals
 NEVER = float("inf")
 _AT, _STAR = TOPIC_SELF[0], TOPIC_ALL[0]
 _ENVELOPE_KIND = ord("D")
@@ -153,6 +154,7 @@ class Node:
         self._peak = 1
         self._next_heartbeat = self._next_expiry = 0.0
         self._last_tick = 0.0
+        self._flooding_since, self._flooded = -NEVER, 0
         self._forget_at = NEVER
         self._leave_until: float | None = None
         self._untold: set[IdHash] = set()  # who is to hear my goodbye in a conversation, of the audience
@@ -372,6 +374,8 @@ class Node:
             message = self.local.codec.decode(frame[1:])
             if isinstance(message, Accusation):
                 self._detector.hear(message, frame[1:], now)
+            elif isinstance(message, Delta):
+                self._on_flooded(message, frame[1:], now)
         else:
             raise WireError("a frame without a topic of ours")
         return False
@@ -395,13 +399,44 @@ class Node:
 
     def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> None:
         delta = self.local.codec.decode(frame)
-        if isinstance(delta, Delta) and self._merger.take(delta, frame, now).outcome is Outcome.GAP:
+        if not isinstance(delta, Delta):
+            return
+        known = self.local.table.origins.get(delta.origin)
+        pulse = known.header.pulse if known is not None and known.incarnation == delta.incarnation else None
+        outcome = self._merger.take(delta, frame, now).outcome
+        if outcome is Outcome.APPLIED and pulse is not None and delta.header is not None and delta.header.pulse > pulse:
+            self._flood_on(frame, now)
+        if outcome is Outcome.GAP:
             carrier = self.local.table.by_hash.get(sender)
             if carrier is not None and carrier is not self.local.me:
                 self._merger.missed(delta.origin, carrier.contact, now)
 
     def _missed(self, id: str, contact: str, now: float) -> None:
         self._merger.missed(id, contact, now)
+
+    def _on_flooded(self, delta: Delta, frame: bytes, now: float) -> None:
+        """A refutation: as redundant as the accusation it answers, for a peer that misses it buries somebody alive.
+
+        Nothing but a higher pulse is taken so, and only so many a second are passed on; the trees carry it as well.
+        """
+        origin = self.local.table.origins.get(delta.origin)
+        if origin is None or origin is self.local.me or delta.header is None or delta.header.pulse <= origin.header.pulse:
+            return
+        outcome = self._merger.take(delta, frame, now).outcome
+        if outcome is Outcome.GAP:
+            self._merger.missed(delta.origin, origin.contact, now)
+        if outcome is Outcome.APPLIED:
+            self._flood_on(frame, now)
+
+    def _flood_on(self, frame: bytes, now: float) -> None:
+        """Pass a refutation on to all my subscribers, whichever way it came first."""
+        if now - self._flooding_since >= 1.0:
+            self._flooding_since, self._flooded = now, 0
+        self._flooded += 1
+        if self._flooded <= FLOODED_MAX:
+            self.local.flood(frame)
+        else:
+            self.local.counters["refutations_not_flooded"] += 1
 
     def _on_told(self, body: bytes, now: float) -> bool:
         message = self.local.codec.decode(body)

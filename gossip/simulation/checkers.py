@@ -8,7 +8,7 @@ A broken invariant is a value.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -27,6 +27,7 @@ RINGS_ASKED = 24  # peers whose ring answers are compared in the end
 LOOKED_AT = 4  # peers whose reads and sizes are looked at, once a second
 KEYS = tuple(f"key-{number}" for number in range(8))  # asked of every ring
 REASONS_SHOWN = 6
+DONE_SHOWN = 12
 HIDDEN = (EventKind.MEMBER_DEAD, EventKind.MEMBER_LEFT)
 
 
@@ -68,6 +69,7 @@ class Checkers:
         self.cluster, self.truth, self.seed = cluster, truth, seed
         self.broken: list[Broken] = []
         self.counts: Counter[str] = Counter()
+        self.done: deque[str] = deque(maxlen=DONE_SHOWN)  # by the driver, last
         self.shown: dict[SimulatedPeer, Shown] = {}
         self._began = cluster.network.now
         self._random = Random(seed)  # its own: looking must not change what happens
@@ -85,7 +87,8 @@ class Checkers:
         self.counts[invariant] += 1
         if len(self.broken) < BROKEN_MAX:
             why = [f"{name}: {reason}" for name in names for reason in _why(peer, name)] if peer is not None else []
-            self.broken.append(Broken(invariant, what, self.seed, self.now, peer.id if peer is not None else "", tuple(why)))
+            who = peer.id if peer is not None else ""
+            self.broken.append(Broken(invariant, what, self.seed, self.now, who, (*why, *self.done)))
 
     def watch(self, peer: SimulatedPeer) -> None:
         """Judge this peer from now on."""

@@ -265,6 +265,10 @@ class Stage:
         self.figure(name, self.until(self.checkers.settled, max(QUIET_MAX_S, 2 * most_s)), most_s, "s")
         self.checkers.judge_convergence()
 
+    def note(self, what: str) -> None:
+        """Say what is done now, for whoever reads the evidence."""
+        self.checkers.done.append(f"{self.checkers.now:.3f} {what}")
+
     def _tell(self) -> None:
         self._progress(f"{self.checkers.now:7.1f} s  {len(self.truth.living())} peers  {self.network.events} events")
 
@@ -277,12 +281,11 @@ class Stage:
             after = effect.after
             if after is not None and self.sightings and (found := self.sightings.get(after.labels[MARK])) is not None:
                 found.append((now, peer))
-        elif effect.kind is EventKind.NOTICE:
-            pass
-        elif effect.kind is EventKind.MEMBER_DEAD:
-            self.deaths.setdefault(effect.subject, []).append((now, peer))
-        elif effect.before is None or effect.before.state in SETTLED:
-            self.revivals[peer, effect.subject] += 1
+        elif type(effect) is Happened and effect.kind is not EventKind.NOTICE:
+            if effect.kind is EventKind.MEMBER_DEAD:
+                self.deaths.setdefault(effect.subject, []).append((now, peer))
+            elif effect.before is None or effect.before.state in SETTLED:
+                self.revivals[peer, effect.subject] += 1
 
     def figure(self, name: str, value: float, most: float, unit: str = "") -> None:
         """Something measured, and the most it may be."""

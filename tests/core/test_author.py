@@ -9,7 +9,7 @@ import pytest
 
 from gossip.config import Config, Limits
 from gossip.core.author import REMOVALS_PER_DELTA
-from gossip.core.codec import ENVELOPE, TOPIC_BYTES
+from gossip.core.codec import ENVELOPE, TOPIC_ALL, TOPIC_BYTES
 from gossip.core.effects import Changed, Listen, Publish, Unlisten
 from gossip.core.fields import NUMBER_MAX, PULSE_MAX
 from gossip.core.messages import Delta
@@ -25,8 +25,9 @@ def bench(bench: Any, make: Any) -> Any:
 
 
 def said(bench: Any, make: Any) -> list[Delta]:
-    """The deltas broadcast since the last time."""
-    return [make.codec.decode(effect.frame[TOPIC_BYTES + ENVELOPE.size :]) for effect in bench.effects(Publish)]
+    """The deltas broadcast since the last time; those that were flooded besides are not told again."""
+    frames = [effect.frame for effect in bench.effects(Publish) if not effect.frame.startswith(TOPIC_ALL)]
+    return [make.codec.decode(frame[TOPIC_BYTES + ENVELOPE.size :]) for frame in frames]
 
 
 def register(bench: Any, make: Any, id: str = "i1", ttl_s: float | None = None, now: float = 0.0, **changes: Any) -> None:
@@ -169,6 +170,11 @@ def test_a_refutation_exceeds_the_accusation_and_what_was_said_before(bench: Any
     bench.author.refute(4)
     bench.author.refute(0)
     assert [(d.version, d.header.pulse) for d in said(bench, make)] == [(2, 5), (3, 6)]
+
+
+def test_a_refutation_is_flooded_as_the_accusation_was(bench: Any, make: Any) -> None:
+    bench.author.refute(0)
+    assert [e.frame[:1] for e in bench.effects(Publish)].count(TOPIC_ALL) == 1
 
 
 def test_an_accusation_at_the_highest_pulse_is_refuted_by_a_new_life(bench: Any, make: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gossip.config import Config, Limits
-from gossip.core.detector import ACCUSERS_MAX, CASES_MAX
+from gossip.core.detector import ACCUSERS_MAX, CASES_MAX, PINGS
 from gossip.core.effects import Happened, Probe, ProbeOutcome, Publish
 from gossip.core.messages import Accusation, Charge, Evidence, HeaderFlags
 from gossip.model import EventKind, MemberState
@@ -47,17 +47,64 @@ def dies(bench: Any, id: str, since: float, until: float) -> float | None:
 # silence ----------------------------------------------------------------------------------------------------------------
 
 
-def test_silence_of_three_intervals_leads_to_a_ping_and_no_more(bench: Any) -> None:
+def test_two_intervals_of_silence_lead_to_a_ping_and_no_more(bench: Any) -> None:
     bench.detector.watch({"a"}, 10.0)
     bench.detector.tick(10.0)
-    assert bench.detector.next_deadline() <= 13.0
-    bench.detector.tick(12.99)
-    assert bench.detector.next_deadline() == 13.0
+    assert bench.detector.next_deadline() <= 12.0
+    bench.detector.tick(11.99)
+    assert bench.detector.next_deadline() == 12.0
     assert bench.pinged == []
-    bench.detector.tick(13.0)
-    bench.detector.tick(13.1)
+    bench.detector.tick(12.0)
+    bench.detector.tick(12.1)
     assert bench.pinged == ["a"]
-    assert bench.detector.next_deadline() > 13.1
+    assert bench.detector.next_deadline() > 12.1
+
+
+def test_three_pings_one_after_the_other_must_fail(bench: Any, make: Any) -> None:
+    subject = bench.table.origins["a"]
+    bench.detector.watch({"a"}, 10.0)
+    for at in (12.0, 12.5, 13.0):
+        bench.detector.tick(at)
+        assert made(bench, make) == []
+        bench.detector.unanswered(subject, at + 0.5)
+    assert bench.pinged == ["a"] * 3
+    bench.detector.tick(13.6)
+    assert [c.subject for c in made(bench, make)[0].charges] == ["a"]
+
+
+def test_who_spoke_while_a_ping_was_lost_is_not_accused(bench: Any, make: Any) -> None:
+    bench.detector.watch({"a"}, 10.0)
+    bench.detector.reported(bench.table.origins["a"], 11.0)
+    bench.detector.heard("a", 11.2)
+    bench.detector.unanswered(bench.table.origins["a"], 11.5)
+    bench.detector.tick(12.0)
+    assert made(bench, make) == []
+
+
+def test_a_report_needs_no_second_ping(bench: Any, make: Any) -> None:
+    bench.detector.watch({"a"}, 10.0)
+    bench.detector.reported(bench.table.origins["a"], 11.0)
+    bench.detector.unanswered(bench.table.origins["a"], 11.5)
+    bench.detector.tick(11.6)
+    assert [c.subject for c in made(bench, make)[0].charges] == ["a"]
+
+
+def test_who_refuted_two_deaths_within_a_minute_is_not_buried_by_silence_a_third_time(bench: Any, make: Any) -> None:
+    def buried(at: float, pulse: int) -> float | None:
+        for accuser in OTHERS[:3]:
+            charge = Charge("a", make.life, pulse, SILENT)
+            bench.detector.hear(Accusation(accuser, make.life, pulse + 1, (charge,)), b"", at)
+        return dies(bench, "a", at, at + 7.0)
+
+    for pulse, at in enumerate((10.0, 20.0)):
+        assert buried(at, pulse) == at + 1.0
+        bench.refutes("a", at + 2.0, pulse=pulse + 1)
+        assert state_of(bench) is MemberState.ALIVE
+    assert buried(30.0, 2) is None
+    bench.detector.tick(71.9)
+    assert state_of(bench) is MemberState.SUSPECTED
+    bench.detector.tick(72.1)
+    assert state_of(bench) is MemberState.DEAD
 
 
 def test_an_endpoint_that_still_answers_after_its_link_closed_is_knocked_at_again(bench: Any, make: Any) -> None:
@@ -97,16 +144,16 @@ def test_silence_is_judged_by_the_subjects_own_interval(bench: Any) -> None:
     slow = bench.table.origins["a"]
     slow.header = dataclasses.replace(slow.header, interval_ms=5_000)
     bench.detector.watch({"a"}, 10.0)
-    bench.detector.tick(24.9)
+    bench.detector.tick(23.9)
     assert bench.pinged == []
-    bench.detector.tick(25.0)
+    bench.detector.tick(24.0)
     assert bench.pinged == ["a"]
 
 
 def test_a_sign_of_life_ends_the_silence(bench: Any) -> None:
     bench.detector.watch({"a"}, 10.0)
     bench.detector.heard("a", 12.0)
-    bench.detector.tick(14.9)
+    bench.detector.tick(13.9)
     assert bench.pinged == []
 
 
@@ -454,6 +501,7 @@ def test_if_half_of_the_watched_fall_silent_at_once_three_others_are_asked(doubt
 
 def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: Any, make: Any) -> None:
     for id in "abcd":
+        doubtful.detector.watches[id].missed = PINGS - 1
         doubtful.detector.unanswered(doubtful.table.origins[id], 3.5)
     doubtful.detector.tick(3.6)
     assert made(doubtful, make) == []
@@ -464,6 +512,7 @@ def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: An
 
 def test_an_answer_ends_the_doubt_and_what_was_held_back_is_told(doubtful: Any, make: Any) -> None:
     asked = next(id for id in doubtful.pinged if id not in "abcd")
+    doubtful.detector.watches["a"].missed = PINGS - 1
     doubtful.detector.unanswered(doubtful.table.origins["a"], 3.5)
     doubtful.detector.tick(3.6)
     doubtful.detector.heard(asked, 3.7)

@@ -31,7 +31,7 @@ from gossip.core.effects import (
 )
 from gossip.core.fields import NUMBER_MAX, PULSE_MAX
 from gossip.core.messages import Accusation, Charge, Delta, Evidence, Foreign, Heartbeat, Ping, Pong
-from gossip.core.node import Node
+from gossip.core.node import FLOODED_MAX, Node
 from gossip.core.selfhood import Identity
 from gossip.model import EventKind, MemberState
 
@@ -300,11 +300,30 @@ def test_a_member_is_pinged_once_at_a_time_and_its_answer_ends_the_call(node: No
 
 def test_an_unanswered_ping_ends_the_call_and_accuses(node: Node, make: Any) -> None:
     meet(node, make, "b")
-    node._pings.send(node.local.table.origins["b"], 1.0)
+    node._detector.reported(node.local.table.origins["b"], 1.0)
     node._effects(1.0)
     effects = run(node, 1.0, 1.6)
     assert len(only(effects, HangUp)) == 1
     assert node.local.table.origins["b"].state is MemberState.SUSPECTED
+
+
+def test_a_refutation_is_passed_on_to_all_once_whichever_way_it_came(node: Node, make: Any) -> None:
+    meet(node, make, "b")
+    frame = make.codec.encode_delta(make.delta("b", 1, 2, header=make.header(20, pulse=1)))
+    flooded = only(node.handle(Heard(b"*" + frame), 1.0), Publish)
+    assert [effect.frame for effect in flooded] == [b"*" + frame]
+    assert only(node.handle(Heard(b"*" + frame), 1.1), Publish) == []
+
+
+def test_only_refutations_are_taken_from_a_flood_and_only_so_many_a_second_are_passed_on(node: Node, make: Any) -> None:
+    meet(node, make, "b")
+    change = make.codec.encode_delta(make.delta("b", 1, 2, put=("i1",)))
+    assert node.handle(Heard(b"*" + change), 1.0) == []
+    assert node.local.table.origins["b"].version == 1
+    for pulse in range(1, 41):
+        node.handle(Heard(b"*" + make.codec.encode_delta(make.delta("b", pulse, pulse + 1, header=make.header(20, pulse=pulse)))), 1.0)
+    assert node.local.table.origins["b"].header.pulse == 40
+    assert node.local.counters["refutations_not_flooded"] == 40 - FLOODED_MAX
 
 
 def test_who_learns_that_it_is_held_dead_refutes_and_talks(node: Node, make: Any) -> None:

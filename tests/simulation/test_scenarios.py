@@ -18,14 +18,11 @@ from gossip.model import EventKind
 from gossip.simulation.scenarios import SCENARIOS, play
 from gossip.simulation.stage import Stage
 
-OPEN = ("loss", "ingress-loss", "crash-loss", "duplicate-id", "mix")
 FEW = ("--peers", "8", "--minutes", "0.2", "--seed", "5")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_each_scenario_holds_its_figures(name: str, seed: int) -> None:
-    if name in OPEN:
-        pytest.skip("a finding that is being mended")
     report = play(SCENARIOS[name].quick(), seed=seed)
     assert report.held, "\n".join(map(str, [f"seed {seed}", *report.broken, *report.figures]))
     assert report.figures

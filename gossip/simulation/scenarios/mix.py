@@ -143,10 +143,12 @@ def mix(stage: Stage) -> None:
     going = _Mix(stage)
     end = stage.now + stage.seconds
     while stage.now < end:
-        going.random.choice(FAULTS)(going)
+        fault = going.random.choice(FAULTS)
+        stage.note(fault.__name__)
+        fault(going)
         stage.run(stage.random.uniform(0.1, 2.0))
         going.finish()
     going.clear()
     for _, finish in going.ends:
         finish()
-    stage.calm(30.0)
+    stage.calm(60.0)

@@ -62,7 +62,7 @@ def flip_flop(stage: Stage) -> None:
         stage.network.heal(rest, hosts)
         stage.run(FLIP_S)
     rate = (stage.network.messages - messages) / (stage.now - start)
-    stage.figure("traffic, of that at rest", rate / base, 2.0)
+    stage.figure("traffic of suspicion, of that at rest", rate / base - 1.0, 2.0)
     _recovered(stage, faulty, (stage.now - start) / 60)
 
 

@@ -1,0 +1,242 @@
+"""The core broken on purpose, one rule at a time: each mutation must be caught by a named scenario of the fault matrix.
+
+    python -m tests.simulation.mutations            all, two processes at a time
+    python -m tests.simulation.mutations NAME ...   only these
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gossip.core import dialer, linking, local, merge, node, origin, overlay, selfhood, table
+from gossip.core.detector import Detector
+from gossip.core.digests import Digests
+from gossip.core.origin import Outcome
+from gossip.simulation.scenarios import SCENARIOS, play
+from gossip.simulation.stage import Report
+
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule that is broken, how, and the scenario that must see it."""
+
+    name: str
+    what: str
+    scenario: str
+    apply: Callable[[], None]
+    seeds: int = 1  # tried one after the other until one sees it
+
+
+def drop_the_gap_check() -> None:
+    def judge(self: Any, incarnation: Any, since: int, version: int) -> Outcome:
+        if incarnation < self.incarnation:
+            return Outcome.OLD_LIFE
+        if incarnation == self.incarnation and version <= self.version:
+            return Outcome.DUPLICATE
+        return Outcome.APPLIED
+
+    origin.Origin.judge = judge
+
+
+def accept_lower_incarnations() -> None:
+    original = origin.Origin.judge
+
+    def judge(self: Any, incarnation: Any, since: int, version: int) -> Outcome:
+        if incarnation < self.incarnation and since == 0:
+            return Outcome.APPLIED
+        return original(self, incarnation, since, version)
+
+    origin.Origin.judge = judge
+    merge.Merger.is_duplicate = lambda self, hash, incarnation, version: False
+
+
+def relay_nothing() -> None:
+    original = local.Local.delegate
+
+    def delegate(self: Any, ring: int, limit: int | None, frame: bytes) -> None:
+        if limit is None:
+            original(self, ring, limit, frame)
+
+    local.Local.delegate = delegate
+
+
+def forget_to_refute() -> None:
+    selfhood.Selfhood.refute = lambda self, incarnation, pulse: None
+
+
+def keep_dead_members_in_rings() -> None:
+    overlay.Overlay.remove = lambda self, hash: None
+
+
+def never_dial_dead_members() -> None:
+    original = dialer.Dialer._dial_somebody
+
+    def seeds_only(self: Any, now: float) -> None:
+        settled, floors = self._local.table.settled, self._local.table.floors
+
+        class Blind:
+            def __getattr__(inner, name: str) -> Any:
+                return {"settled": lambda: (), "floors": {}}.get(name) or getattr(real, name)
+
+        real = self._local.table
+        del settled, floors
+        self._local.table = Blind()
+        try:
+            original(self, now)
+        finally:
+            self._local.table = real
+
+    dialer.Dialer._dial_somebody = seeds_only
+
+
+def skip_the_link_up_heartbeat() -> None:
+    original = node.Node._on_subscribed
+
+    def silent(self: Any, input: Any, now: float) -> None:
+        tell, self.local.tell = self.local.tell, lambda hash, frame: None
+        try:
+            original(self, input, now)
+        finally:
+            self.local.tell = tell
+
+    node.Node._on_subscribed = silent
+    node.Node._HANDLERS[node.Subscribed] = silent
+
+
+def digest_without_liveness() -> None:
+    def settle(self: Any, one: Any, state: Any, now: float) -> None:
+        self.living -= 1
+        one.state, one.settled_at = state, now
+
+    def revive(self: Any, one: Any) -> None:
+        one.state = table.MemberState.ALIVE
+        self.living += 1
+
+    table.Table.settle, table.Table.revive = settle, revive
+    table.Table.before_change = lambda self, one: self._count(one, -1)
+    table.Table.after_change = lambda self, one: self._count(one, 1)
+
+
+def let_a_late_tick_accuse() -> None:
+    node.Node._notice_a_pause = lambda self, now: None
+
+
+def lose_the_floor() -> None:
+    original = table.Table.forget
+
+    def forget(self: Any, one: Any) -> None:
+        original(self, one)
+        del self.floors[one.id]
+
+    table.Table.forget = forget
+
+
+def let_any_late_delta_void_a_verdict() -> None:
+    original = merge.Merger._follow
+
+    def follow(self: Any, one: Any, delta: Any, life: Any, former: Any, now: float) -> bool:
+        if one.alive or one.leaving:
+            return original(self, one, delta, life, former, now)
+        self._membership.restore(one, now, new_life=False)
+        return True
+
+    merge.Merger._follow = follow
+
+
+def link_a_newcomer_everywhere_at_once() -> None:
+    linking.Linker._is_newcomer = lambda self, now: False
+
+
+def compare_no_digests() -> None:
+    Digests.differing = lambda self, now: []
+
+
+def believe_one_closed_link() -> None:
+    original = Detector._judge
+
+    def judge(self: Any, one: Any, case: Any, now: float) -> None:
+        standing = self._standing(case)
+        if any(evidence.name == "CLOSED" for evidence in standing.values()) or len(standing) > 0:
+            self._condemn(one, f"{one.id} is gone", now)
+        else:
+            original(self, one, case, now)
+
+    Detector._judge = judge
+
+
+def doubt_never_oneself() -> None:
+    Detector._doubt_myself = lambda self, now: None
+
+
+def keep_no_early_delta() -> None:
+    origin.Origin.keep_early = lambda self, delta, frame, most: None
+
+
+MUTATIONS = {
+    mutation.name: mutation
+    for mutation in (
+        Mutation("gap-check", "drop the gap check", "reorder", drop_the_gap_check),
+        Mutation("incarnations", "accept lower incarnations", "restart-lower-clock", accept_lower_incarnations),
+        Mutation("relay", "relay nothing", "newcomers", relay_nothing),
+        Mutation("refute", "forget to refute", "partition", forget_to_refute),
+        Mutation("dead-in-rings", "keep dead members in rings", "mass-crash", keep_dead_members_in_rings),
+        Mutation("dial", "never dial dead members", "partition", never_dial_dead_members),
+        Mutation("link-up", "skip the link-up heartbeat", "newcomers", skip_the_link_up_heartbeat),
+        Mutation("liveness", "digest without liveness", "partition", digest_without_liveness),
+        Mutation("late-tick", "let a late tick accuse", "pauses", let_a_late_tick_accuse),
+        Mutation("floor", "lose the floor", "retention", lose_the_floor),
+        Mutation("late-delta", "let any late delta void a verdict", "half-change", let_any_late_delta_void_a_verdict),
+        Mutation("newcomer", "link a newcomer everywhere at once", "newcomers", link_a_newcomer_everywhere_at_once),
+        Mutation("digests", "compare no digests", "partition", compare_no_digests),
+        Mutation("one-accuser", "believe one accuser at once", "resets", believe_one_closed_link),
+    )
+}
+
+
+def caught(name: str, seed: int = SEED) -> tuple[str, Report]:
+    """Break one rule, for good in this process, and play its scenario: what saw it ("" if nothing did)."""
+    mutation = MUTATIONS[name]
+    mutation.apply()
+    report = play(SCENARIOS[mutation.scenario].quick(), seed=seed)
+    if report.broken:
+        first = report.broken[0]
+        return f"{first.invariant}: {first.what}", report
+    return next((str(figure).replace("  FALLS SHORT", "") for figure in report.figures if not figure.held), ""), report
+
+
+def _tell(name: str, seed: int) -> dict[str, Any]:
+    evidence, report = caught(name, seed)
+    return {**dataclasses.asdict(MUTATIONS[name]), "apply": "", "evidence": evidence, "seed": seed, "events": report.events}
+
+
+def run_all(names: Sequence[str], *, seed: int = SEED, processes: int = 2) -> list[dict[str, Any]]:
+    """Each in a process of its own, because it stays broken."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        jobs = {name: pool.submit(_tell, name, seed) for name in names}
+        return [job.result() for job in jobs.values()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *MUTATIONS], metavar="NAME")
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args()
+    found = run_all(options.names or list(MUTATIONS), seed=options.seed)
+    for one in found:
+        print(json.dumps(one) if not one["evidence"] else f"{one['name']:14} {one['scenario']:20} {one['evidence']}", flush=True)
+    return 0 if all(one["evidence"] for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
