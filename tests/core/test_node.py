@@ -321,7 +321,8 @@ def test_only_refutations_are_taken_from_a_flood_and_only_so_many_a_second_are_p
     assert node.handle(Heard(b"*" + change), 1.0) == []
     assert node.local.table.origins["b"].version == 1
     for pulse in range(1, 41):
-        node.handle(Heard(b"*" + make.codec.encode_delta(make.delta("b", pulse, pulse + 1, header=make.header(20, pulse=pulse)))), 1.0)
+        raised = make.codec.encode_delta(make.delta("b", pulse, pulse + 1, header=make.header(20, pulse=pulse)))
+        node.handle(Heard(b"*" + raised), 1.0)
     assert node.local.table.origins["b"].header.pulse == 40
     assert node.local.counters["refutations_not_flooded"] == 40 - FLOODED_MAX
 
