@@ -436,7 +436,8 @@ class Node:
         if self._flooded <= FLOODED_MAX:
             self.local.flood(frame)
         else:
-            self.local.counters["refutations_not_flooded"] += 1
+            who = self.local.me.id
+            self.local.bounds.hit("refutations_not_flooded", who, f"more than {FLOODED_MAX} refutations came in a second", now)
 
     def _on_told(self, body: bytes, now: float) -> bool:
         message = self.local.codec.decode(body)
