@@ -23,6 +23,8 @@ from .network import Network
 from .peers import SimulatedObserver, SimulatedPeer
 from .settled import settle
 
+__all__ = ["Cluster", "SimulatedObserver", "SimulatedPeer"]
+
 WALL_START_MS = 1_700_000_000_000
 LEAVE_LOOK_S = 0.01
 STEP_S = 0.01  # how often `run_until` looks
