@@ -132,4 +132,4 @@ class Jumps:
 
     def next_deadline(self) -> float:
         """When `tick` is due. O(questions)."""
-        return min((question.deadline for question in self._questions.values()), default=NEVER)
+        return min(question.deadline for question in self._questions.values()) if self._questions else NEVER

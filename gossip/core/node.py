@@ -147,6 +147,17 @@ class Node:
         self._digests = Digests(config.heartbeats)
         self.mesh = Mesh()
         self._linker = Linker(local, self.mesh)
+        self._deadlines = (
+            self._author.next_deadline,
+            self._merger.next_deadline,
+            self._digests.next_deadline,
+            self._repair.next_deadline,
+            self._detector.next_deadline,
+            self._linker.next_deadline,
+            self._pings.next_deadline,
+            self._reach.next_deadline,
+            self._jumps.next_deadline,
+        )
         self._calls = 0
         limits = config.limits
         self._standing = Standing(limits.bad_frames_max, STANDING_S)
@@ -222,18 +233,22 @@ class Node:
         return self._effects(now)
 
     def handle(self, input: Input, now: float) -> list[Effect]:
-        """One input."""
+        """One input. A handler that returns True moved no deadline."""
+        calm: bool | None = False
         if now >= self._forget_at:
+            self._due = None
             self._forget_others(now)
         try:
-            if self._HANDLERS[type(input)](self, input, now):
-                return []  # nothing new: no effects, no change, no earlier deadline
+            calm = self._HANDLERS[type(input)](self, input, now)
         except ForeignCluster:
             self._meet_foreigner(input, now)
         except UnknownKind:
             self.local.counters["frames_unknown"] += 1
         except WireError as error:
             self._drop(input, str(error), now)
+        if calm and self._due is not None:
+            effects, self.local.out = self.local.out, []
+            return effects
         return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -269,20 +284,12 @@ class Node:
         return self._due
 
     def _find_deadline(self) -> float:
-        return min(
-            self._next_heartbeat,
-            self._next_expiry,
-            self._author.next_deadline(),
-            self._merger.next_deadline(),
-            self._digests.next_deadline(),
-            self._repair.next_deadline(),
-            self._detector.next_deadline(),
-            self._dialer.next_deadline() if self._leave_until is None else self._linger(self._leave_until),
-            self._linker.next_deadline(),
-            self._pings.next_deadline(),
-            self._reach.next_deadline(),
-            self._jumps.next_deadline(),
-        )
+        found = min(self._next_heartbeat, self._next_expiry)
+        for deadline in self._deadlines:
+            due = deadline()
+            if due < found:
+                found = due
+        return min(found, self._dialer.next_deadline() if self._leave_until is None else self._linger(self._leave_until))
 
     def _linger(self, until: float) -> float:
         return until if self._last_tick < until else NEVER
@@ -369,7 +376,7 @@ class Node:
         if len(frame) > TOPIC_BYTES + 1 and frame[0] == _AT:
             if frame[TOPIC_BYTES + 1] != _ENVELOPE_KIND:
                 return self._on_told(frame[TOPIC_BYTES:], now)
-            self._on_delegated(frame, now)
+            return self._on_delegated(frame, now)
         elif frame[:1] == TOPIC_ALL:
             message = self.local.codec.decode(frame[1:])
             if isinstance(message, Accusation):
@@ -380,8 +387,8 @@ class Node:
             raise WireError("a frame without a topic of ours")
         return False
 
-    def _on_delegated(self, frame: bytes, now: float) -> None:
-        """The relay path: pass the range on whatever becomes of the frame here; then merge it if it is new."""
+    def _on_delegated(self, frame: bytes, now: float) -> bool:
+        """The relay path: pass the range on whatever becomes of the frame here; then merge it if it is new, or True."""
         local = self.local
         delegated = local.codec.open_envelope(frame, TOPIC_BYTES)
         if delegated is None or delegated.ring >= len(local.overlay.rings):
@@ -396,6 +403,8 @@ class Node:
             local.counters["deltas_duplicate"] += 1
         else:
             self._merge_broadcast(body, delegated.sender, now)
+            return False
+        return True
 
     def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> None:
         delta = self.local.codec.decode(frame)
