@@ -26,7 +26,7 @@ class Blocking(Engine):
         """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
 
         Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
-        by a thread of their own; those of `bind` and `advertise` here. Some milliseconds, and what a resolver takes.
+        by threads of their own; those of `bind` and `advertise` here. Some milliseconds, and what a resolver takes.
         """
         if not self._runs():
             self._start(self._addresses())

@@ -26,7 +26,7 @@ from .bus import forks, native
 from .bus.hush import logger
 from .bus.keys import keyring_of
 from .bus.mailbox import Mailbox
-from .bus.resolver import Resolver
+from .bus.resolver import Found, Resolver
 from .bus.seeds import parse_seeds
 from .bus.sockets import Sockets
 from .bus.thread import BusThread, Machine
@@ -249,9 +249,8 @@ class Engine(Reads):
         self._bus = bus
         forks.remember(self)
         if names:
-            self._resolver = Resolver(
-                self._name, self._seeds, beyond=self._beyond, alone=lambda: node.local.alone, found=self._seeds_found
-            )
+            found = _seeds_into(node, bus.mailbox)
+            self._resolver = Resolver(self._name, self._seeds, beyond=self._beyond, alone=lambda: node.local.alone, found=found)
             self._resolver.start()
 
     def _make_node(
@@ -259,9 +258,6 @@ class Engine(Reads):
     ) -> Mind:
         """Bind what is to be bound, and make the machine that the bus drives. Raises `ConfigError`."""
         raise NotImplementedError
-
-    def _seeds_found(self, seeds: tuple[str, ...]) -> None:
-        self._post(lambda node, now: (node.set_seeds(seeds, now), None), bounded=False)
 
     def _mark_closed(self) -> bool:
         """From here on writes and waits raise. False in a forked child, where there is nothing to end."""
@@ -477,6 +473,8 @@ class Engine(Reads):
         if changes:
             self._catalogue.apply(changes)
         events = self._events.record(changes, happenings)
+        if self._resolver is not None:
+            self._resolver.pursue()
         if self._waiters:
             self._wake_waiters()
         _log(self._name, events)
@@ -573,6 +571,16 @@ def _checked(what: str, given: object, pattern: re.Pattern[str], alphabet: str) 
     if not isinstance(given, str) or not pattern.match(given):
         raise ConfigError(f"{what}={given!r} is not {alphabet}: pass another {what}=. Nothing was started.")
     return given
+
+
+def _seeds_into(node: Mind, mailbox: Mailbox) -> Found:
+    """Has this node hear of the addresses of its seeds, on its bus."""
+
+    def found(addresses: tuple[str, ...], *, pending: bool) -> None:
+        with suppress(PeerClosed):
+            mailbox.post(lambda now: (node.set_seeds(addresses, now, pending=pending), None), bounded=False)
+
+    return found
 
 
 def _host_name() -> str:

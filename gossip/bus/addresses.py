@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError
 from ..model import join_address
+from . import native
 
 LOOPBACK = "127.0.0.1"
 
@@ -142,15 +143,18 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def resolve(host: str) -> str:
+def resolve(host: str, *, off_greenlets: bool = False) -> str:
     """One address of a name: the first IPv4 one, else the first IPv6 one. Blocks; raises `OSError`."""
-    return resolve_all(host)[0]
+    return resolve_all(host, off_greenlets=off_greenlets)[0]
 
 
-def resolve_all(host: str) -> list[str]:
-    """All addresses of a name, IPv4 before IPv6, each once; link-local ones left out. Blocks; raises `OSError`."""
+def resolve_all(host: str, *, off_greenlets: bool = False) -> list[str]:
+    """All addresses of a name, IPv4 before IPv6, each once; link-local ones left out. Blocks; raises `OSError`.
+
+    `off_greenlets`: on a native thread of our own, where gevent's resolver has no business.
+    """
     try:
-        answers = socket.getaddrinfo(host, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        answers = (native.getaddrinfo if off_greenlets else socket.getaddrinfo)(host, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
     except UnicodeError as error:  # no name at all, such as a..b
         raise OSError(f"{host!r} is no possible name: {error}") from error
     found = [_ip(str(answer[4][0])) for answer in answers]

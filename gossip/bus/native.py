@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -131,6 +132,35 @@ def dial(host: str, port: int, timeout: float) -> socket.socket:
         else:
             return found
     raise failed
+
+
+class Ending:
+    """An event for native threads, set once, by any thread or greenlet. Never wait for it in a greenlet."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._gate = lock()
+        self._gate.acquire()
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        self._open()
+
+    def wait(self, timeout: float) -> None:
+        if self._gate.acquire(timeout=timeout):
+            self._open()  # for the next who waits
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # it is open
+            self._gate.release()
+
+
+def getaddrinfo(*arguments: Any) -> Any:
+    """`socket.getaddrinfo`, for a native thread: gevent's own would make a hub there. Blocks; raises `OSError`."""
+    return _original("socket", "getaddrinfo")(*arguments)
 
 
 def pause(seconds: float) -> None:

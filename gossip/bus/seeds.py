@@ -54,7 +54,7 @@ class HostSeed(Endpoint):
 
     def addresses(self) -> Iterator[Endpoint]:
         """One address: the host, or the first of the name."""
-        yield Endpoint(resolve(self.host) if self.is_name else self.host, self.port)
+        yield Endpoint(resolve(self.host, off_greenlets=True) if self.is_name else self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class DnsSeed(Endpoint):
 
     def addresses(self) -> Iterator[Endpoint]:
         """All addresses of the name."""
-        yield from (Endpoint(host, self.port) for host in resolve_all(self.host))
+        yield from (Endpoint(host, self.port) for host in resolve_all(self.host, off_greenlets=True))
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -94,9 +94,9 @@ class FileSeed:
         return True
 
     def addresses(self) -> Iterator[Endpoint]:
-        """The addresses of all its lines, as far as they are known."""
+        """The addresses of all its lines, as far as they are known; names come last, for they may take their time."""
         unknown: OSError | None = None
-        for seed in self._read():
+        for seed in sorted(self._read(), key=lambda seed: seed.is_name):
             try:
                 yield from seed.addresses()
             except OSError as error:

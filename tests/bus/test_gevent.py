@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,6 +221,25 @@ one.register("orders", port=1)
 port = one.address.rpartition(":")[2]
 with Peer("three", cluster=cluster, bind="127.0.0.1:0", seeds=[f"dns:localhost:{port}"]) as three:
     three.wait_for("orders", timeout=15)
+"""
+        + END,
+    )
+
+
+@needs_gevent
+def test_a_seed_that_hangs_holds_up_no_greenlet(python: Python, tmp_path: Path) -> None:
+    succeeds(
+        python,
+        PATCH
+        + PRELUDE
+        + f"""
+os.mkfifo({str(tmp_path / "never")!r})  # nobody ever writes: whoever opens it waits
+one.register("orders", port=1)
+port = one.address.rpartition(":")[2]
+with Peer("three", cluster=cluster, bind="127.0.0.1:0", seeds=["file:{tmp_path}/never", f"dns:localhost:{{port}}"]) as three:
+    three.wait_for("orders", timeout=15)
+    before = ticks
+    until(lambda: ticks >= before + 10)
 """
         + END,
     )

@@ -18,7 +18,7 @@ from gossip import Peer
 from gossip.bus import resolver
 from gossip.bus.addresses import Endpoint
 from gossip.bus.resolver import AGAIN_S, RETRY_S, Resolver
-from gossip.bus.seeds import SEEDS_MAX, HostSeed
+from gossip.bus.seeds import SEEDS_MAX, FileSeed, HostSeed
 
 Until = Callable[..., Any]
 PATIENCE_S = 30.0
@@ -60,12 +60,17 @@ class Steps:
 
 
 def played(*seeds: Any, rounds: int, beyond: bool = False, alone: Callable[[], bool] = lambda: True) -> tuple[list[Any], Steps]:
-    """What a resolver tells in so many rounds, and how long it waits after each."""
+    """What a resolver tells in so many rounds of one thread, and how long it waits after each."""
     told: list[Any] = []
+
+    def found(addresses: tuple[str, ...], *, pending: bool) -> None:
+        if told[-1:] != [addresses]:  # else it tells that the last one has answered
+            told.append(addresses)
+
     steps = Steps(rounds)
-    asking = Resolver("x", seeds, beyond=beyond, alone=alone, found=told.append)
+    asking = Resolver("x", seeds, beyond=beyond, alone=alone, found=found)
     asking._stopped = steps  # type: ignore[assignment]
-    asking._run()
+    asking._follow(seeds)
     return told, steps
 
 
@@ -121,7 +126,7 @@ def test_a_part_of_an_answer_is_used_and_the_rest_asked_for_every_second() -> No
 
 def test_a_seed_that_was_known_keeps_its_addresses_while_nobody_can_tell_them() -> None:
     told, _ = played(Scripted([["127.0.0.1:1"], [UNKNOWN]]), Scripted([["127.0.0.1:2"], ["127.0.0.1:3"]]), rounds=3)
-    assert told == [("127.0.0.1:1", "127.0.0.1:2"), ("127.0.0.1:1", "127.0.0.1:3")]
+    assert told == [("127.0.0.1:1",), ("127.0.0.1:1", "127.0.0.1:2"), ("127.0.0.1:1", "127.0.0.1:3")]
 
 
 def test_two_seeds_of_one_address_are_told_as_one() -> None:
@@ -142,7 +147,7 @@ def test_addresses_of_other_machines_are_ignored_and_told_once_unless_they_are_a
     assert (warning.name, warning.levelno) == ("gossip", logging.WARNING)
     assert "the seed 10.0.0.5:1, and any other beyond this machine, is ignored" in warning.getMessage()
     caplog.clear()
-    assert played(seed, rounds=1, beyond=True)[0] == [("[2001:db8::1]:1", "127.0.0.1:1")]
+    assert played(seed, rounds=1, beyond=True)[0][-1] == ("[2001:db8::1]:1", "127.0.0.1:1")
     assert caplog.records == []
 
 
@@ -154,9 +159,9 @@ def test_a_seed_that_is_not_known_yet_is_told_once(caplog: pytest.LogCaptureFixt
 
 
 def test_more_addresses_than_the_bound_are_cut_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    ((known,), _) = played(Scripted([[f"127.0.0.1:{port}" for port in range(1, SEEDS_MAX + 5)]]), rounds=3)
-    assert len(known) == SEEDS_MAX
-    assert caplog.messages == [f"! x: the seeds have {SEEDS_MAX + 4} addresses; the first {SEEDS_MAX} are used"]
+    told, _ = played(Scripted([[f"127.0.0.1:{port}" for port in range(1, SEEDS_MAX + 5)]]), rounds=3)
+    assert [len(known) for known in told] == [*range(1, SEEDS_MAX + 1)]
+    assert caplog.messages == [f"! x: the seeds have more than {SEEDS_MAX} addresses; the first of them are used"]
 
 
 # real peers -------------------------------------------------------------------------------------------------------------
@@ -240,20 +245,118 @@ def test_all_addresses_of_a_name_are_dialled(
     meet(until, first, peer("second", seeds=[f"dns:localhost:{unused_port}"]))
 
 
-def test_a_name_that_is_none_does_not_keep_the_good_seeds_from_being_found() -> None:
-    found: list[tuple[str, ...]] = []
-    told = threading.Event()
+@dataclass
+class Told:
+    """What a resolver that runs has told."""
 
-    def tell(addresses: tuple[str, ...]) -> None:
-        found.append(addresses)
-        told.set()
+    all: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
-    seeds = [HostSeed("a..b", 1), HostSeed("127.0.0.1", 2)]
-    names = Resolver("x", seeds, beyond=False, alone=lambda: True, found=tell)
-    names.start()
-    assert told.wait(10)
-    names.stop()
-    assert found == [("127.0.0.1:2",)]
+    def __call__(self, addresses: tuple[str, ...], *, pending: bool) -> None:
+        self.all.append((addresses, pending))
+
+
+@dataclass(eq=False)
+class Slow(Scripted):
+    """One that answers when it is let go."""
+
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def addresses(self) -> Iterator[Endpoint]:
+        assert self.go.wait(PATIENCE_S)
+        return super().addresses()
+
+
+@pytest.fixture
+def resolving() -> Iterator[Callable[..., Told]]:
+    """Starts resolvers; what each tells."""
+    made: list[Resolver] = []
+
+    def start(*seeds: Any) -> Told:
+        told = Told()
+        made.append(Resolver("x", seeds, beyond=False, alone=lambda: True, found=told))
+        made[-1].start()
+        return told
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def test_numeric_seeds_are_told_before_anybody_is_asked(resolving: Callable[..., Told]) -> None:
+    slow = Slow([["127.0.0.1:2"]])
+    told = resolving(slow, HostSeed("127.0.0.1", 1))
+    assert told.all == [(("127.0.0.1:1",), True)]
+    slow.go.set()
+
+
+def test_a_name_that_is_slow_keeps_no_other_waiting(resolving: Callable[..., Told], until: Until) -> None:
+    slow = [Slow([[f"127.0.0.1:{port}"]]) for port in (1, 2, 3)]
+    told = resolving(*slow, Scripted([["127.0.0.1:4"]]))
+    until(lambda: told.all[-1:] == [(("127.0.0.1:4",), True)], "the quick one to be told")
+    for one in slow:
+        one.go.set()
+    every = tuple(f"127.0.0.1:{port}" for port in (1, 2, 3, 4))
+    until(lambda: told.all[-1:] == [(every, False)], "all to be told")
+
+
+def test_a_name_that_is_slow_in_a_file_keeps_its_addresses_not_waiting(
+    resolving: Callable[..., Told], until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    answers = [(0, 0, 0, "", ("127.0.0.2", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answers if go.wait(PATIENCE_S) else [])
+    (tmp_path / "seeds").write_text("dns:slow.internal:1\n127.0.0.1:2\n")
+    told = resolving(FileSeed(str(tmp_path / "seeds")))
+    until(lambda: told.all == [(("127.0.0.1:2",), True)], "the address to be told")
+    go.set()
+    until(lambda: told.all[-1] == (("127.0.0.1:2", "127.0.0.2:1"), False), "the name to be told")
+
+
+def test_a_name_that_is_none_does_not_keep_the_good_seeds_from_being_found(
+    resolving: Callable[..., Told], caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    told = resolving(HostSeed("a..b", 1), HostSeed("127.0.0.1", 2))
+    until(lambda: any("a..b is not known yet" in line for line in caplog.messages), "the bad name to be told")
+    assert told.all == [(("127.0.0.1:2",), True)]
+
+
+def test_without_a_thread_it_says_so_once_and_asks_when_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    told = Told()
+    asking = Resolver("x", [Scripted([["127.0.0.1:1"]])], beyond=False, alone=lambda: True, found=told)
+    with monkeypatch.context() as patched:
+        patched.setattr(resolver.native, "thread", refused)
+        asking.start()
+        asking.pursue()
+    assert caplog.messages == ["! x: no thread to ask for the seeds scripted: can't start new thread. It is tried again"]
+    asking.pursue()
+    until(lambda: told.all[-1:] == [(("127.0.0.1:1",), False)], "the seed to be told")
+    asking.stop()
+
+
+@pytest.mark.parametrize("seeds", [["127.0.0.1:{port}", "file:{slow}"], ["file:{slow}", "dns:localhost:{port}"]])
+def test_a_peer_does_not_wait_for_a_slow_name(
+    peer: Callable[..., Peer], until: Until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seeds: list[str]
+) -> None:
+    go, ask = threading.Event(), socket.getaddrinfo
+
+    def asked(name: str, *more: Any) -> Any:
+        return ask(name, *more) if name == "localhost" or not go.wait(PATIENCE_S) else []
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    (tmp_path / "slow").write_text("dns:slow.internal:1\n")
+    first = peer("first", seeds=[])
+    port = first.address.rpartition(":")[2]
+    second = peer("second", seeds=[seed.format(port=port, slow=tmp_path / "slow") for seed in seeds])
+    meet(until, first, second)
+    second.wait_synced(PATIENCE_S)
+    assert second._node.joined  # type: ignore[union-attr]
+    assert not go.is_set()
+    go.set()
 
 
 @pytest.mark.parametrize(
