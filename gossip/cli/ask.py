@@ -51,7 +51,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _add_why(commands)
 
 
-def _command(
+def asking_command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, ask: Question, what: str, *examples: str
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
@@ -124,7 +124,7 @@ def _nothing(options: argparse.Namespace, why: str) -> int:
 
 
 def _add_members(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "members",
         _members,
@@ -143,7 +143,7 @@ def _members(observer: Observer, options: argparse.Namespace) -> int:
 
 def _add_services(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     what = "the services and how many instances are up"
-    _command(commands, "services", _services, what, "gossip services", "gossip services -o json")
+    asking_command(commands, "services", _services, what, "gossip services", "gossip services -o json")
 
 
 def _services(observer: Observer, options: argparse.Namespace) -> int:
@@ -167,7 +167,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_lookup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "lookup",
         _lookup,
@@ -211,7 +211,7 @@ def _put_one(found: Instance, options: argparse.Namespace) -> int:
 
 
 def _add_pick(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "pick",
         _pick,
@@ -228,7 +228,7 @@ def _pick(observer: Observer, options: argparse.Namespace) -> int:
 
 
 def _add_route(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "route",
         _route,
@@ -245,7 +245,7 @@ def _route(observer: Observer, options: argparse.Namespace) -> int:
 
 
 def _add_locate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "locate",
         _locate,
@@ -272,7 +272,7 @@ def _locate(observer: Observer, options: argparse.Namespace) -> int:
 
 
 def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "watch",
         _watch,
@@ -299,7 +299,7 @@ def _watch(observer: Observer, options: argparse.Namespace) -> int:
 
 
 def _add_why(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
+    parser = asking_command(
         commands,
         "why",
         _why,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import Config, ConfigError
+from .. import Config, ConfigError, Observer
 from .arguments import patience, positive, warnings_on_stderr
+from .ask import LIMITS
 from .printing import put
 from .run import OF_A_PEER
 
@@ -52,6 +54,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     http.add_argument("--token-file", type=Path, metavar="FILE", help=f"holds the bearer token (default: {TOKEN}, else none)")
     http.add_argument("--patience", type=patience, default=10.0, metavar="SECONDS", help="with slow clients (default: 10)")
     http.add_argument("--viewers", type=positive, default=256, metavar="N", help="of /v1/watch at once (default: 256)")
+    every = "between two measurements of visibility, 0 for none (default: 60)"
+    http.add_argument("--probe", type=patience, default=60.0, metavar="SECONDS", help=every)
     peer = parser.add_argument_group("the peer")
     peer.add_argument("--name", help="for people (default: the host name)")
     peer.add_argument("--id", help="fixed identity (default: the name and a random part)")
@@ -79,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
     host, port = listen_address(options.listen)
     bounds = Bounds(head_timeout_s=options.patience, body_timeout_s=options.patience, viewers_max=options.viewers)
-    settings = Settings(host, port, _token(options.token_file), bounds)
+    settings = Settings(host, port, _token(options.token_file), options.probe, bounds)
     return asyncio.run(_serve(options, settings))
 
 
@@ -111,6 +115,13 @@ def _peer(options: argparse.Namespace) -> AsyncPeer:
         return AsyncPeer.from_env(config=_config(options), **given)
 
 
+def _observer(options: argparse.Namespace, seed: str) -> Observer:
+    given = {name: value for name in ("cluster", "insecure") if (value := getattr(options, name)) is not None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told when the peer was made
+        return Observer.from_env(seeds=[seed], config=Config(limits=LIMITS), **given)
+
+
 async def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from ..gateway.server import serve
 
@@ -120,4 +131,4 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> int:
         host = f"[{listening[0]}]" if ":" in listening[0] else listening[0]
         put(f"gateway {peer.id} at http://{host}:{listening[1]}, peer at {peer.address}, pid {os.getpid()}")
 
-    return 0 if await serve(peer, settings, started) else 1
+    return 0 if await serve(peer, settings, started, lambda seed: _observer(options, seed)) else 1

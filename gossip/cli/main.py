@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .. import GossipError, __version__
-from . import ask, demo, gateway, run, simulate
+from . import ask, demo, export, gateway, run, simulate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_to(commands)
     gateway.add_to(commands)
     ask.add_to(commands)
+    export.add_to(commands)
     demo.add_to(commands)
     simulate.add_to(commands)
     return parser

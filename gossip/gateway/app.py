@@ -13,10 +13,13 @@ from starlette.routing import Route, Router
 
 from .. import AsyncPeer, Config, GossipError, PeerClosed
 from .api import Api
+from .discovery import Discovery
 from .door import Door
 from .holdings import SERVICE_OF_GATEWAYS, Holdings
+from .metrics import Metrics
 from .news import News
 from .original import Original
+from .probe import Observe, Probe
 from .settings import Settings
 from .stream import Streams
 
@@ -27,7 +30,9 @@ OWN_INSTANCES = 2  # of those a peer may hold, the gateway's own
 class Gateway:
     """The HTTP face of a started peer. `async with` begins and ends its tasks; `asgi` serves."""
 
-    def __init__(self, peer: AsyncPeer, settings: Settings, listening: tuple[str, int]) -> None:
+    def __init__(
+        self, peer: AsyncPeer, settings: Settings, listening: tuple[str, int], observe: Observe | None = None
+    ) -> None:
         self._peer, self._settings, self._listening = peer, settings, listening
         bounds = settings.bounds
         self.news = News(peer)
@@ -35,7 +40,12 @@ class Gateway:
         self.streams = Streams(peer, self.news, bounds)
         self.api = Api(peer, self.holdings, bounds)
         self.original = Original(peer, self.holdings, bounds)
-        self.asgi = Door(Router(self._routes()), peer, self.news, settings.token)
+        self._observe = observe
+        router = Router()
+        self.asgi = Door(router, peer, self.news, settings.token)
+        self.metrics = Metrics(peer, self.asgi, self.holdings, self.streams)
+        self.news.on_detection(self.metrics.detection.observe)
+        router.routes.extend(self._routes())
         self.peer_ended = False
         self._at_end: list[Callable[[], object]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -48,7 +58,9 @@ class Gateway:
             "/v1/instances": api.instances,
             "/v1/locate": api.locate,
             "/v1/members": api.members,
+            "/metrics": self.metrics.serve,
             "/v1/openapi.json": api.openapi,
+            "/v1/prometheus/sd": Discovery(api).serve,
             "/v1/pick": api.pick,
             "/v1/preference-list": api.preference_list,
             "/v1/route": api.route,
@@ -72,8 +84,11 @@ class Gateway:
     async def __aenter__(self) -> Gateway:
         host, port = self._listening
         here = self._peer.address.rpartition(":")[0].strip("[]") if host in ("0.0.0.0", "::") else host
-        await self._peer.register(SERVICE_OF_GATEWAYS, host=here, port=port, id=self._peer.id)
+        mine = await self._peer.register(SERVICE_OF_GATEWAYS, host=here, port=port, id=self._peer.id)
         self._begin(self._follow())
+        every = self._settings.probe_interval_s
+        if self._observe is not None and every > 0:
+            self._begin(Probe(self._peer, mine, self._observe, self.metrics.visibility.observe, every).run())
         return self
 
     async def __aexit__(self, *_: object) -> None:

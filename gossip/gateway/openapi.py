@@ -151,6 +151,13 @@ PATHS: Schema = {
         _query("service", TEXT), _query("initial", {"enum": ["true", "false"]}),
         _query("since", {"type": "string", "pattern": "^[0-9a-f]{1,32}-[0-9]{1,18}$"}, text="A cursor, as Last-Event-ID."),
     ),
+    "/v1/prometheus/sd": _get(
+        "Targets, as Prometheus' http_sd.", _json({"type": "array"}), _query("service", TEXT), ZONE, LABEL,
+        _query("state", {"enum": [*STATES, "any"]}), _query("origin", TEXT),
+    ),
+    "/metrics": _get(
+        "Metrics, for Prometheus.", {"description": "The page.", "content": {"text/plain": {"schema": TEXT}}}
+    ),
     "/v1/openapi.json": _get("This document.", _json({"type": "object"})),
     "/healthz": _get("That the gateway answers.", _json(_object({"status": TEXT}))),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import AsyncPeer, ConfigError
 from .app import Gateway
+from .probe import Observe
 from .problems import MEDIA_TYPE, Problem
 from .settings import Bounds, Settings
 
@@ -115,12 +116,14 @@ def bind(settings: Settings) -> socket.socket:
     return sock
 
 
-async def serve(peer: AsyncPeer, settings: Settings, started: Callable[[Gateway, tuple[Any, ...]], None]) -> bool:
+async def serve(
+    peer: AsyncPeer, settings: Settings, started: Callable[[Gateway, tuple[Any, ...]], None], observe: Observe | None = None
+) -> bool:
     """Start the peer, serve until SIGINT or SIGTERM, close it. False if the peer ended by itself. Raises `ConfigError`."""
     sock = bind(settings)
     try:
         async with peer:
-            gateway = Gateway(peer, settings, sock.getsockname()[:2])
+            gateway = Gateway(peer, settings, sock.getsockname()[:2], observe)
             config = uvicorn.Config(
                 gateway.asgi,
                 http=patient(settings.bounds),

@@ -33,6 +33,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 5000
     token: str | None = None
+    probe_interval_s: float = 60.0  # between two measurements of visibility; 0: none. More: fewer changes, coarser histograms
     bounds: Bounds = field(default_factory=Bounds)
 
     def __post_init__(self) -> None:
