@@ -36,7 +36,7 @@ class AsyncPeer(Participant):
     Reads (`lookup`, `pick`, `status` …) are plain calls from any thread; the rest is called in a running event loop,
     whichever. Costs are those of `Peer`; a call that waits costs the loop two callbacks. A cancelled call is withdrawn if
     the bus has not begun it; each method says what becomes of it otherwise. `fork="restart"` is a `ConfigError`.
-    The peer outlives a loop that ends before `await close()`, until the process does.
+    The peer outlives a loop that ends before `await close()`, until the process does. Under gevent it holds up no greenlet.
     """
 
     # life -------------------------------------------------------------------------------------------------------------

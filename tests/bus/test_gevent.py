@@ -277,6 +277,42 @@ peer.close()
 
 
 @needs_gevent
+def test_the_twin_for_asyncio_holds_up_no_greenlet_either(python: Python) -> None:
+    succeeds(
+        python,
+        PATCH
+        + PRELUDE
+        + """
+import asyncio
+from gossip import AsyncPeer
+
+async def main():
+    three = AsyncPeer("three", cluster=cluster, bind="localhost:0", seeds=[one.address])
+    async with three:
+        await three.wait_synced(15)
+        watch = await three.watch("orders")
+        registration = await three.register("orders", port=1)
+        assert (await watch.get(15)).kind == "ADDED"
+        before = ticks
+        try:
+            await three.wait_for("nothing", timeout=0.3)
+        except TimeoutError:
+            pass
+        assert ticks >= before + 10, ticks - before
+        gevent.spawn_later(0.05, two.register, "late", port=2)
+        assert await three.wait_for("late", timeout=15)
+        await registration.deregister()
+        assert (await watch.get(15)).kind == "REMOVED"
+    assert three.state == "closed"
+
+asyncio.run(main())
+until(lambda: len(one.members()) == 2)
+"""
+        + END,
+    )
+
+
+@needs_gevent
 def test_without_patching_gevent_is_not_imported_and_nothing_changes(python: Python) -> None:
     succeeds(
         python,
