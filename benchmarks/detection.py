@@ -1,24 +1,18 @@
-"""How long a killed peer stays in the lookups of all others, beside how long raw ZeroMQ takes to tell of a lost link.
+"""How long a dead, hung or leaving peer stays in the lookups of all others, beside how soon others notice.
 
-    python -m benchmarks.detection                  # N = 10, 20 rounds
-    python -m benchmarks.detection --peers 10 30 --rounds 40
-
-Real processes on loopback. In each round the oldest of N calm peers is killed by SIGKILL. A time runs from just before
-the kill to the moment an observer's lookups no longer named the victim's instances, stamped by the observer; then a
-newcomer takes its place. Raw: a PUB process is killed, and N - 1 SUB processes stamp their monitor's DISCONNECTED, which
-is the first anybody can know. Half of the raw rounds run before the others and half after them, on the quiet machine.
-The clock is CLOCK_MONOTONIC, one for all processes.
+Real processes on loopback. In each round the oldest of N calm peers is ended: by SIGKILL, by SIGSTOP (and then resumed), or
+by a graceful leave. A time runs from just before that to the moment an observer's lookups no longer named its instances,
+stamped by the observer; then a newcomer takes its place. Raw: a PUB process is killed, and N - 1 SUB processes stamp their
+monitor's DISCONNECTED, the first that anybody can know. A peer that lives and was hidden fails the run, and so does one
+that is seen too long. The clock is CLOCK_MONOTONIC, one for all processes.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
 import multiprocessing
 import os
 import signal
-import statistics
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,16 +22,25 @@ from multiprocessing.connection import Connection
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from nodes.launch import Launcher, Told, Worker, WorkerError, ask_all, interruptible, until
+from nodes.launch import Launcher, Told, Worker, ask_all, until
+
+from .anchors.etcd import Etcd, etcd_server
+from .anchors.pyre import pyre_cluster
+from .anchors.serf import serf_cluster
+from .anchors.swim import swim_kill
+from .harness.run import Run
 
 SERVICE = "detected"
 INSTANCES = 3  # of each peer
 ROUND_MAX_S = 5.0  # a victim that is to be seen anywhere after this fails the run
+HANG_MAX_S = 15.0  # the same for a stopped one
+BACK_MAX_S = 15.0  # and for a resumed one that is still missing
 SETTLE_S = 60.0
 CALM_S = 0.5  # so long the links must have stayed as they are, before a kill
 LINKED_S = 20.0
+LEASE_S = 5
+PYRE_MAX_S = 60.0
 SPAWN = multiprocessing.get_context("spawn")  # the launcher's threads forbid a fork
-Tell = Callable[[str], None]
 
 
 @dataclass
@@ -69,12 +72,12 @@ class Sample:
 
 
 class Population:
-    """N peers, the oldest of which is killed and replaced again and again. Remembers who was hidden while it lived."""
+    """N peers, the oldest of which is ended and replaced again and again. Remembers who was hidden while it lived."""
 
     def __init__(self, launcher: Launcher, peers: int) -> None:
         self._launcher = launcher
         self._peers = peers
-        self._killed: set[str] = set()
+        self._ended: set[str] = set()
         self.hidden: set[str] = set()  # ids of peers that somebody took for dead and that lived
         self._living = launcher.peers([f"peer{number}" for number in range(peers)])
         self._started = peers
@@ -107,40 +110,69 @@ class Population:
         )
         self.look_for_hidden()
 
-    def kill_oldest(self) -> tuple[float, list[float | None]]:
-        """When it was killed, and when each of the others no longer saw its instances."""
+    def end_oldest(self, end: Callable[[Worker], float], max_s: float = ROUND_MAX_S) -> tuple[float, list[float | None]]:
+        """When it was ended, and when each of the others no longer saw its instances."""
         victim = self._living.pop(0)
-        killed_t = victim.kill9()
-        self._killed.add(victim.id)
-        seen_t = [gone_t(observer, victim.id, killed_t + ROUND_MAX_S) for observer in self._living]
+        self._ended.add(victim.id)
+        ended_t = end(victim)
+        seen_t = [gone_t(observer, victim.id, ended_t + max_s) for observer in self._living]
         victim.wait()
-        return killed_t, seen_t
+        return ended_t, seen_t
+
+    def hang_oldest(self) -> tuple[float, list[float | None], float, list[float | None]]:
+        """When it was stopped and when the others noticed; when it was resumed and when they had all of it back."""
+        victim, *others = self._living
+        self._living = [*others, victim]
+        self._ended.add(victim.id)  # to be hidden is its due
+        stopped_t = time.monotonic()
+        victim.stop()
+        try:
+            seen_t = [gone_t(observer, victim.id, stopped_t + HANG_MAX_S) for observer in others]
+        finally:
+            resumed_t = time.monotonic()
+            victim.cont()
+        back_t = [back_since(observer, victim.id, resumed_t, resumed_t + BACK_MAX_S) for observer in others]
+        return stopped_t, seen_t, resumed_t, back_t
 
     def replace(self) -> None:
-        """A newcomer instead of the killed one."""
+        """A newcomer instead of the ended one."""
         newcomer = self._launcher.peer(f"peer{self._started}")
         self._started += 1
         self._register(newcomer)
         self._living.append(newcomer)
 
     def look_for_hidden(self) -> None:
-        """Who was taken for dead by anybody so far, and was not killed."""
+        """Who was taken for dead by anybody so far, and had not been ended."""
         for worker in self._launcher.workers:
-            self.hidden |= hidden_at(worker) - self._killed
+            self.hidden |= hidden_at(worker) - self._ended
 
 
 def gone_t(observer: Worker, victim: str, deadline_t: float) -> float | None:
     """When the last instance of the victim was gone from this observer's lookups; None if not by the deadline."""
+    return _nth_t(observer, lambda event: is_removal(event, victim), deadline_t)
 
-    def removals() -> list[Told]:
-        told = [told for told in tuple(observer.events) if is_removal(told["event"], victim)]
+
+def back_since(observer: Worker, victim: str, since_t: float, deadline_t: float) -> float | None:
+    """When the last instance of a resumed one was there again."""
+
+    def is_back(event: Told) -> bool:
+        return bool(event["kind"] == "ADDED" and event["after"]["origin"] == victim)
+
+    return _nth_t(observer, is_back, deadline_t, since_t)
+
+
+def _nth_t(observer: Worker, wanted: Callable[[Told], bool], deadline_t: float, since_t: float = 0.0) -> float | None:
+    """When as many events of a kind had come as a peer has instances; the latest so many."""
+
+    def found() -> list[Told]:
+        told = [told for told in tuple(observer.events) if told["t"] >= since_t and wanted(told["event"])]
         return told if len(told) >= INSTANCES else []
 
     try:
-        found: float = until(removals, max(0.0, deadline_t - time.monotonic()), "removals")[-1]["t"]
+        at: float = until(found, max(0.0, deadline_t - time.monotonic()), "events")[-1]["t"]
     except TimeoutError:
         return None
-    return found if found <= deadline_t else None
+    return at if at <= deadline_t else None
 
 
 def is_removal(event: Told, origin: str) -> bool:
@@ -155,19 +187,51 @@ def hidden_at(observer: Worker) -> set[str]:
     return dead | {event["before"]["origin"] for event in events if event["kind"] == "REMOVED"}
 
 
-def measure_gossip(peers: int, rounds: int, tell: Tell) -> tuple[Sample, int]:
-    """All rounds; returns the times, and how many living peers were ever hidden."""
-    sample = Sample()
-    with Launcher(f"detection-{os.getpid()}-{peers}") as launcher:
-        population = Population(launcher, peers)
-        population.settle()
-        for number in range(1, rounds + 1):
-            killed_t, seen_t = population.kill_oldest()
-            sample.add(killed_t, seen_t)
-            tell(f"gossip N={peers} {number}/{rounds}: {round_in_words(killed_t, seen_t)}")
-            population.replace()
-            population.settle()
-        return sample, len(population.hidden)
+def leave(victim: Worker) -> float:
+    """Tell it to leave; when."""
+    at = time.monotonic()
+    victim.expected_to_end = True
+    victim.ask("leave")
+    return at
+
+
+class Registry:
+    """One cluster of N, kept through all rounds of one run."""
+
+    def __init__(self, run: Run, launcher: Launcher, peers: int) -> None:
+        self._run = run
+        self._peers = peers
+        self._population = Population(launcher, peers)
+        self._population.settle()
+
+    def kill(self) -> None:
+        """One round of SIGKILL."""
+        self._end(Worker.kill9, "kill -9", f"raw disconnect, N = {self._peers}")
+
+    def leave(self) -> None:
+        """One round of a graceful leave."""
+        self._end(leave, "leave", None)
+
+    def _end(self, end: Callable[[Worker], float], what: str, anchor: str | None) -> None:
+        self._note(what, *self._population.end_oldest(end), ROUND_MAX_S, anchor)
+        self._population.replace()
+        self._population.settle()
+
+    def hang(self) -> None:
+        """One round of SIGSTOP and SIGCONT."""
+        stopped_t, seen_t, resumed_t, back_t = self._population.hang_oldest()
+        self._note("SIGSTOP", stopped_t, seen_t, HANG_MAX_S, None)
+        self._note("SIGCONT", resumed_t, back_t, BACK_MAX_S, None)
+        self._population.settle()
+
+    def _note(self, what: str, began_t: float, seen_t: list[float | None], max_s: float, anchor: str | None) -> None:
+        sample = Sample()
+        sample.add(began_t, seen_t)
+        self._run.check(not sample.missed, f"{what}, N = {self._peers}: {sample.missed} observers did not see it in {max_s:g} s")
+        hidden = len(self._population.hidden)
+        self._run.check(not hidden, f"{what}, N = {self._peers}: {hidden} living peers were hidden from somebody")
+        self._run.record(f"{what}, N = {self._peers}", sample.last, anchor=anchor)
+        self._run.record(f"{what}, one observer, N = {self._peers}", sample.single)
 
 
 # raw ZeroMQ -----------------------------------------------------------------------------------------------------------
@@ -237,11 +301,11 @@ def processes(count: int, target: Callable[[Connection], None]) -> Iterator[list
         yield [pipe, *pipes]
 
 
-def measure_raw(peers: int, rounds: int, tell: Tell) -> Sample:
-    """Kill a publisher so many times."""
+def measure_raw(peers: int, rounds: int) -> list[list[float]]:
+    """Kill a publisher so many times; seconds until each subscriber knew, by round."""
     sample = Sample()
     with processes(peers - 1, run_observer) as observers:
-        for number in range(1, rounds + 1):
+        for _ in range(rounds):
             with process(run_publisher) as (pid, publisher):
                 port = publisher.recv()
                 for pipe in observers:
@@ -252,97 +316,78 @@ def measure_raw(peers: int, rounds: int, tell: Tell) -> Sample:
                 os.kill(pid, signal.SIGKILL)
                 seen_t = [pipe.recv() for pipe in observers]
             sample.add(killed_t, seen_t)
-            tell(f"raw    N={peers} {number}/{rounds}: {round_in_words(killed_t, seen_t)}")
-    return sample
+    return sample.rounds
 
 
-# the table ------------------------------------------------------------------------------------------------------------
+# others ---------------------------------------------------------------------------------------------------------------
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print one table; exit code 1 if a living peer was hidden or a dead one was seen too long."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.detection",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--peers", type=at_least(2), nargs="+", default=[10], metavar="N", help="numbers of processes (default: 10)"
-    )
-    parser.add_argument("--rounds", type=at_least(1), default=20, help="kills for each N (default: 20)")
-    options = parser.parse_args(arguments)
-    interruptible()
-    failures, tables = [], []
-    try:
-        for peers in options.peers:
-            raw = measure_raw(peers, math.ceil(options.rounds / 2), progress)
-            gossip, hidden = measure_gossip(peers, options.rounds, progress)
-            after = measure_raw(peers, options.rounds // 2, progress)
-            raw = Sample(raw.rounds + after.rounds, raw.missed + after.missed)
-            tables.append(table(peers, raw, gossip, hidden))
-            if gossip.missed:
-                failures.append(f"N={peers}: {gossip.missed} times a killed peer was still seen after {ROUND_MAX_S:g} s")
-            if hidden:
-                failures.append(f"N={peers}: {hidden} living peers were hidden")
-    except (TimeoutError, WorkerError) as error:
-        failures.append(str(error))
-    except KeyboardInterrupt:
-        failures.append("interrupted")
-    print("\n" + "\n\n".join(tables))
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return 1 if failures else 0
+def measure_serf(run: Run, nodes: int, rounds: int) -> None:
+    """Kill an agent of a cluster that is calm; until all others say `failed`."""
+    for _ in range(rounds):
+        with serf_cluster(nodes) as cluster:
+            time.sleep(CALM_S + 2.0)
+            began = time.monotonic()
+            cluster.agents[-1].kill()
+            victim, others = f"n{nodes - 1}", cluster.rpcs[:-1]
+            until(lambda: all(rpc.member(victim)["Status"] != "alive" for rpc in others), 60.0, "serf: failed at all others")  # noqa: B023
+            run.record(f"serf, N = {nodes}", [time.monotonic() - began])
 
 
-def table(peers: int, raw: Sample, gossip: Sample, hidden: int) -> str:
-    """What was measured at one N."""
-    lines = [f"N = {peers:<3d} {'':38s}     p50       p99       max   times"]
-    for what, times in (
-        ("raw ZeroMQ: DISCONNECTED at one observer", raw.single),
-        ("raw ZeroMQ: DISCONNECTED at all others", raw.last),
-        ("gossip: gone at one observer", gossip.single),
-        ("gossip: gone at all others", gossip.last),
-    ):
-        lines.append(f"{what:43s} {figures(times)}   {len(times):5d}")
-    if raw.rounds and gossip.rounds:
-        ratio = statistics.median(gossip.last) / statistics.median(raw.last)
-        lines.append(f"{'ratio of the p50 at all others':43s} {ratio:7.2f} ×")
-    lines.append(f"{'living peers that were ever hidden':43s} {hidden:7d}")
-    return "\n".join(lines)
+def measure_etcd(run: Run, leases: int) -> None:
+    """Keys under leases of 5 s, renewed as clients do every third of it, whose owners end at a random moment."""
+    with etcd_server() as port:
+        taken: list[float] = []
+
+        def owner(number: int) -> None:
+            client = Etcd(port)
+            lease = client.ask("lease/grant", {"TTL": LEASE_S})["ID"]
+            client.put(f"key-{number}", "here", lease)
+            time.sleep(LEASE_S / 3)
+            client.ask("lease/keepalive", {"ID": lease})
+            time.sleep(LEASE_S / 3 * number / leases)
+            began = time.monotonic()
+            while client.get(f"key-{number}") is not None:
+                time.sleep(0.02)
+            taken.append(time.monotonic() - began)
+            client.close()
+
+        owners = [threading.Thread(target=owner, args=(number,)) for number in range(leases)]
+        for thread in owners:
+            thread.start()
+        for thread in owners:
+            thread.join()
+        run.check(len(taken) == leases, "an owner of an etcd lease did not end")
+        run.record("etcd, lease of 5 s", taken)
 
 
-def figures(times_s: list[float]) -> str:
-    """Median, 99th percentile (nearest rank) and maximum in milliseconds."""
-    if not times_s:
-        return "      -         -         -   "
-    times = sorted(times_s)
-    shown = statistics.median(times), times[math.ceil(0.99 * len(times)) - 1], times[-1]
-    return " ".join(f"{1000 * one:6.1f} ms" for one in shown)
+def measure_pyre(run: Run, nodes: int) -> None:
+    """Kill a pyre node, until all others were told EXIT."""
+    with pyre_cluster(nodes) as (victim, *others):
+        time.sleep(3.0)
+        began = time.time()
+        os.kill(victim.pid, signal.SIGKILL)
+        seen = [hand.hear(PYRE_MAX_S) for hand in others]
+        run.check(all(kind == "EXIT" for kind, _, _ in seen), f"pyre told {seen}")
+        run.record(f"pyre, N = {nodes}", [max(at for _, _, at in seen) - began])
 
 
-def round_in_words(killed_t: float, seen_t: list[float | None]) -> str:
-    """One round in one line."""
-    times = [at - killed_t for at in seen_t if at is not None]
-    if len(times) < len(seen_t):
-        return f"{len(seen_t) - len(times)} of {len(seen_t)} observers did not see it within {ROUND_MAX_S:g} s"
-    return f"all others know after {1000 * max(times):.1f} ms, the first after {1000 * min(times):.1f} ms"
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """A whole number that is not below `least`, for argparse."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
-        return int(text)
-
-    return number
-
-
-def progress(text: str) -> None:
-    """What has just been done."""
-    print(f"  {text}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def measure(run: Run) -> None:
+    """First what forks, then the launcher's clusters between two halves of the raw rounds, then the slow ones."""
+    run.attempt("pyre, N = 3", measure_pyre, run, 3)
+    run.attempt("etcd, lease of 5 s", measure_etcd, run, run.pick(10, 3))
+    for peers in run.pick((10, 30), (5,)):
+        raw = f"raw disconnect, N = {peers}"
+        with Launcher(f"detection-{os.getpid()}-{peers}") as launcher:
+            registry = Registry(run, launcher, peers)
+            for _ in range(run.pick(20, 2)):
+                registry.kill()
+            for _ in range(run.pick(10, 1)):
+                registry.leave()
+            for _ in range(run.pick(6, 1)):
+                registry.hang()
+        for taken in measure_raw(peers, run.pick(20, 3)):
+            run.record(raw, [max(taken)])
+    run.attempt("serf, N = 10", measure_serf, run, 10, run.pick(3, 1))
+    if not run.quick:
+        run.attempt("swim-p2p, N = 10", lambda: run.record("swim-p2p, N = 10", [swim_kill(10)]))

@@ -1,67 +1,64 @@
-"""How long one registration takes to be visible at all other peers, beside raw ZeroMQ fan-out to as many processes.
+"""How long one registration takes to be visible at all other peers, beside the ways others tell N processes of a change.
 
-    python -m benchmarks.visibility                 # N = 10 and 30
-    python -m benchmarks.visibility --peers 10 --changes 50
-
-Real processes on loopback. A time runs from just before `peer.register` to the moment the last of the N - 1 other
-processes could look the instance up; raw: from just before `PUB.send` of as many bytes to the last `SUB.recv`. Both are
-measured in one run, in turns, so that what the machine does meanwhile happens to both.
+Real processes on loopback, in blocks that take turns: raw ZeroMQ, the registry, Redis, pyre, serf, and again. A time runs
+from just before `peer.register` to the moment the last of the N - 1 others could look the instance up, stamped where it is
+seen; raw: from just before `PUB.send` of as many bytes to the last `SUB.recv`. A change that does not arrive everywhere
+fails the run. Hops are counted in a block of their own, which is not timed: each peer notes from whom it first heard.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import zmq
 
 from gossip import EventKind, Instance, Peer, Watch
+from gossip.core.codec import TOPIC_BYTES
+from gossip.core.effects import Heard
+
+from .anchors.pyre import pyre_shouts
+from .anchors.redis import redis_client, redis_server
+from .anchors.serf import serf_cluster
+from .harness.crew import Hand, ask_all, crew
+from .harness.run import Run
 
 FRAME_BYTES = 200  # a registration as it travels, envelope included
-CLUSTER = "visibility"
-SETTLE_S = 30.0
+SETTLE_S = 60.0
 GAP_S = 0.02
-Worker = tuple[Any, Connection]
+ARRIVE_S = 1.0
+SERF_GAP_S = 0.3
+SERF_SWEEP_S = 0.002
+SERF_MAX_S = 20.0
+PYRE_MAX = SERF_MAX = 30  # processes: beyond it a full mesh of pyre does not form here, and serf says nothing new
+
+Stamps = Mapping[Any, float]
 
 
-@dataclass
-class Sample:
-    """Times of one block: seconds to the last receiver, one per change; how many changes missed somebody."""
-
-    times_s: list[float]
-    missed: int = 0
-
-    @classmethod
-    def of(cls, started: Mapping[Any, float], seen_by: Sequence[Mapping[Any, float]], receivers: int) -> Sample:
-        """From when each change began, and when each process saw it."""
-        sample = cls([])
-        for change, at in started.items():
-            stamps = [seen[change] for seen in seen_by if change in seen]
-            if len(stamps) == receivers:
-                sample.times_s.append(max(stamps) - at)
-            else:
-                sample.missed += 1
-        return sample
-
-    def add(self, other: Sample) -> None:
-        """Another block of the same kind."""
-        self.times_s += other.times_s
-        self.missed += other.missed
+def to_all(started: Stamps, seen_by: Sequence[Stamps], receivers: int) -> tuple[list[float], int]:
+    """Seconds from the start of each change to its last receiver; and how many changes missed one."""
+    times, missed = [], 0
+    for change, at in started.items():
+        stamps = [seen[change] for seen in seen_by if change in seen]
+        if len(stamps) == receivers:
+            times.append(max(stamps) - at)
+        else:
+            missed += 1
+    return times, missed
 
 
-def run_peer(pipe: Connection, number: int, seed: str | None) -> None:
+# the registry ---------------------------------------------------------------------------------------------------------
+
+
+def be_peer(pipe: Connection, number: int, seed: str | None) -> None:
     """One peer process, told what to do over its pipe."""
-    with Peer(f"peer{number}", cluster=CLUSTER, bind="127.0.0.1:0", seeds=[seed] if seed else []) as peer:
+    with Peer(f"peer{number}", cluster="visibility", bind="127.0.0.1:0", seeds=[seed] if seed else []) as peer:
         pipe.send(peer.address)
         watch = peer.watch("visible")
+        heard: dict[tuple[bytes, int], bytes] = {}
         while True:
             command, argument = pipe.recv()
             if command == "register":
@@ -69,146 +66,129 @@ def run_peer(pipe: Connection, number: int, seed: str | None) -> None:
                 peer.register("visible", port=1, id=argument)
                 pipe.send(started)
             elif command == "seen":
-                pipe.send(seen(watch))
-            elif command == "status":
+                pipe.send(_seen(watch))
+            elif command == "trace":
+                _trace(peer, heard)
+                pipe.send(peer._node.local.me.hash)  # type: ignore[union-attr]
+            elif command == "heard":
+                pipe.send(heard)
+            else:
                 status = peer.status()
                 pipe.send((status.members, status.agreement, status.links, status.counters.get("broadcasts_received", 0)))
-            else:
-                return
 
 
-def seen(watch: Watch) -> dict[str, float]:
+def _seen(watch: Watch) -> dict[str, float]:
     """When each instance became visible here, stamped by the peer as it swapped its view."""
     found: dict[str, float] = {}
-    try:
-        while True:
-            event = watch.get(timeout=0)
-            if event.kind is EventKind.ADDED and isinstance(event.after, Instance):
-                found[event.after.id] = event.at
-    except TimeoutError:
-        return found
+    while (event := watch.take()) is not None:
+        if event.kind is EventKind.ADDED and isinstance(event.after, Instance):
+            found[event.after.id] = event.at
+    return found
 
 
-def run_subscriber(pipe: Connection, port: int) -> None:
-    """One raw subscriber process: receives, stamps, reports at the end."""
-    context = zmq.Context()
-    socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.subscribe(b"")
-    socket.connect(f"tcp://127.0.0.1:{port}")
-    got: dict[int, float] = {}
-    ready = False
-    while (frame := socket.recv()) != b"end":
-        at = time.time()
-        if frame == b"hello":
-            if not ready:
-                pipe.send("ready")
-            ready = True
-        else:
-            got[int.from_bytes(frame[:8], "big")] = at
-    pipe.send(got)
-    context.destroy(0)
+def _trace(peer: Peer, heard: dict[tuple[bytes, int], bytes]) -> None:
+    """From now on, note from whom each delta came first: (origin, version) -> sender."""
+    node = peer._node
+    assert node is not None
+    handle, codec = node.handle, node.local.codec
+
+    def traced(event: Any, now: float) -> Any:
+        envelope = codec.open_envelope(event.frame, TOPIC_BYTES) if type(event) is Heard else None
+        head = codec.delta_head(envelope.frame) if envelope else None
+        if envelope and head:
+            heard.setdefault((head.origin, head.version), envelope.sender)
+        return handle(event, now)
+
+    node.handle = traced  # type: ignore[method-assign, assignment]
 
 
-@contextmanager
-def processes(count: int, target: Callable[..., None], arguments: Callable[[int], tuple[object, ...]]) -> Iterator[list[Worker]]:
-    """Worker processes, ended by their own handles whatever happens."""
-    fork = multiprocessing.get_context("fork")  # before this process has any socket or thread of its own
-    workers: list[Worker] = []
-    try:
-        for number in range(count):
-            ours, theirs = fork.Pipe()
-            process = fork.Process(target=target, args=(theirs, *arguments(number)), daemon=True)
-            process.start()
-            workers.append((process, ours))
-        yield workers
-    finally:
-        for process, _ in workers:
-            process.terminate()
-        for process, _ in workers:
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+class Cluster:
+    """N peers that know each other and have come to rest."""
+
+    def __init__(self, hands: list[Hand]) -> None:
+        self._hands = hands
+        self.peers = len(hands)
+
+    def settle(self) -> None:
+        """Wait until everybody knows everybody, agrees, and has had the time to take its far links."""
+        deadline = time.monotonic() + SETTLE_S
+        calm_since, links = time.monotonic(), [-1]
+        while time.monotonic() - calm_since < 1.0:
+            statuses = ask_all(self._hands, ("status", None))
+            calm = all(status[:2] == (self.peers, 1.0) for status in statuses)
+            former, links = links, [status[2] for status in statuses]
+            if not calm or links != former:
+                calm_since = time.monotonic()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the cluster of {self.peers} did not settle within {SETTLE_S:g} s: {statuses}")
+            time.sleep(0.1)
+
+    def change(self, changes: int) -> tuple[list[float], int, float]:
+        """So many registrations, each by another peer: times, how many were missed, broadcasts a peer got per change."""
+        before = self._received()
+        started = self._register("change", changes)
+        time.sleep(ARRIVE_S)  # what does not arrive by then counts as missed
+        times, missed = to_all(started, ask_all(self._hands, ("seen", None)), self.peers)
+        return times, missed, (self._received() - before) / (self.peers - 1) / changes
+
+    def _register(self, name: str, changes: int) -> dict[str, float]:
+        started = {}
+        for number in range(changes):
+            id = f"{name}-{number}"
+            started[id] = self._hands[number % self.peers].ask(("register", id))
+            time.sleep(GAP_S)
+        return started
+
+    def _received(self) -> int:
+        return sum(status[3] for status in ask_all(self._hands, ("status", None)))
+
+    def hops(self, changes: int) -> Counter[int]:
+        """How many peers heard of a change after 1, 2, 3 … hops; changes of as many origins."""
+        ask_all(self._hands, ("trace", None))
+        me = ask_all(self._hands, ("trace", None))
+        self._register("traced", changes)
+        time.sleep(ARRIVE_S)
+        heard = dict(zip(me, ask_all(self._hands, ("heard", None)), strict=True))
+        return hop_counts(heard)
 
 
-def measure_gossip(peers: int, changes: int, tell: Callable[[str], None]) -> tuple[Sample, float]:
-    """One block of registrations, each by another peer; returns the sample and the messages a peer got per change."""
-    first: list[str] = []
-    with processes(1, run_peer, lambda _: (0, None)) as seed:
-        first.append(seed[0][1].recv())
-        with processes(peers - 1, run_peer, lambda number: (number + 1, first[0])) as others:
-            for _, pipe in others:
-                pipe.recv()
-            workers = [*seed, *others]
-            settle(workers, peers)
-            before = sum(status[3] for status in ask_all(workers, "status"))
-            started: dict[str, float] = {}
-            for number in range(changes):
-                _, origin = workers[number % peers]
-                origin.send(("register", f"change-{number}"))
-                started[f"change-{number}"] = origin.recv()
-                time.sleep(GAP_S)
-            time.sleep(0.3)  # the last changes are on their way; what does not arrive counts as missed
-            sample = Sample.of(started, ask_all(workers, "seen"), peers)
-            after = sum(status[3] for status in ask_all(workers, "status"))
-            tell(f"gossip N={peers}: median {1000 * statistics.median(sample.times_s):.2f} ms")
-            return sample, (after - before) / (peers - 1) / changes
+def hop_counts(heard: Mapping[bytes, Mapping[tuple[bytes, int], bytes]]) -> Counter[int]:
+    """From who heard each change first from whom: how many heard of one after 1, 2, 3 … hops."""
+    counts: Counter[int] = Counter()
+    for peer, senders in heard.items():
+        for (origin, version), sender in senders.items():
+            hops, at = 1, sender
+            while at != origin and hops <= len(heard):
+                hops, at = hops + 1, heard.get(at, {}).get((origin, version), origin)
+            counts[hops] += peer != origin
+    return counts
 
 
-def ask_all(workers: list[Worker], command: str, argument: object = None) -> list[Any]:
-    """One question to all, then all answers."""
-    for _, pipe in workers:
-        pipe.send((command, argument))
-    return [pipe.recv() for _, pipe in workers]
+def measure_registry(run: Run, peers: int, changes: int, last: bool) -> None:
+    """One block."""
+    with crew(be_peer, [(0, None)]) as (first,):
+        seed = first.hear()
+        with crew(be_peer, [(number, seed) for number in range(1, peers)]) as others:
+            for hand in others:
+                hand.hear()
+            cluster = Cluster([first, *others])
+            cluster.settle()
+            times, missed, received = cluster.change(changes)
+            run.check(not missed, f"{missed} of {changes} registrations were not visible at all {peers} peers")
+            run.record(f"registry, N = {peers}", times, anchor=f"raw ZeroMQ, N = {peers}")
+            run.record(f"messages per peer and change, N = {peers}", [received], "1")
+            if last:
+                hops = cluster.hops(changes)
+                run.record(f"hops, N = {peers}", [float(hop) for hop, count in hops.items() for _ in range(count)], "1")
 
 
-def settle(workers: list[Worker], peers: int) -> None:
-    """Wait until everybody knows everybody, agrees, and has had the time to take its far links."""
-    deadline = time.monotonic() + SETTLE_S
-    calm_since: float | None = None
-    links: list[int] = []
-    while calm_since is None or time.monotonic() - calm_since < 1.0:
-        statuses = ask_all(workers, "status")
-        calm = all(status[0] == peers and status[1] == 1.0 for status in statuses)
-        now_links = [status[2] for status in statuses]
-        if not calm:
-            calm_since = None
-        elif calm_since is None or now_links != links:
-            calm_since = time.monotonic()
-        links = now_links
-        if time.monotonic() > deadline:
-            raise SystemExit(f"the cluster of {peers} did not settle within {SETTLE_S:g} s: {statuses}")
-        time.sleep(0.1)
+# anchors --------------------------------------------------------------------------------------------------------------
 
 
-def measure_raw(peers: int, changes: int, tell: Callable[[str], None]) -> Sample:
-    """One block of plain PUB → SUB to as many processes."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe()
-    publisher = fork.Process(target=run_publisher, args=(theirs, changes), daemon=True)
-    publisher.start()
-    try:
-        port = ours.recv()
-        with processes(peers - 1, run_subscriber, lambda _: (port,)) as workers:
-            for _, pipe in workers:
-                pipe.recv()
-            ours.send("go")
-            sent: dict[int, float] = ours.recv()
-            got = [pipe.recv() for _, pipe in workers]
-    finally:
-        publisher.terminate()
-        publisher.join(5)
-    sample = Sample.of(sent, got, peers - 1)
-    tell(f"raw    N={peers}: median {1000 * statistics.median(sample.times_s):.2f} ms")
-    return sample
-
-
-def run_publisher(pipe: Connection, changes: int) -> None:
+def send_raw(pipe: Connection, changes: int) -> None:
     """The raw publisher process."""
     context = zmq.Context()
     socket = context.socket(zmq.PUB)
-    socket.setsockopt(zmq.LINGER, 0)
     pipe.send(socket.bind_to_random_port("tcp://127.0.0.1"))
     while not pipe.poll(0.05):
         socket.send(b"hello")
@@ -218,58 +198,116 @@ def run_publisher(pipe: Connection, changes: int) -> None:
         sent[number] = time.time()
         socket.send(number.to_bytes(8, "big") + bytes(FRAME_BYTES - 8))
         time.sleep(GAP_S)
-    time.sleep(0.3)  # the last frames are on their way; what does not arrive counts as missed
-    for _ in range(3):
-        socket.send(b"end")
+    socket.send(b"end")
     pipe.send(sent)
-    time.sleep(1)
-    context.destroy(0)
+    pipe.recv()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print one table; exit code 1 if a change was not seen by everybody."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.visibility",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--peers", type=int, nargs="+", default=[10, 30], help="numbers of processes (default: 10 30)")
-    parser.add_argument("--changes", type=int, default=100, help="registrations per block (default: 100)")
-    parser.add_argument("--blocks", type=int, default=2, help="blocks of each kind, in turns (default: 2)")
-    options = parser.parse_args(arguments)
-    missed = 0
-    rows = []
-    for peers in options.peers:
-        raw, gossip, copies = Sample([]), Sample([]), []
-        for _ in range(options.blocks):
-            raw.add(measure_raw(peers, options.changes, progress))
-            block, received = measure_gossip(peers, options.changes, progress)
-            gossip.add(block)
-            copies.append(received)
-        missed += gossip.missed
-        rows.append((peers, raw, gossip, statistics.mean(copies)))
-    print("\n  N   raw ZeroMQ p50 / p99      gossip p50 / p99        ratio p50   messages per peer   missed")
-    for peers, raw, gossip, received in rows:
-        ratio = statistics.median(gossip.times_s) / statistics.median(raw.times_s)
-        print(
-            f"{peers:3d}   {figures(raw):22s}   {figures(gossip):22s}   {ratio:7.2f} ×   {received:13.2f}"
-            f"   {gossip.missed} of {len(gossip.times_s) + gossip.missed}"
-        )
+def take_raw(pipe: Connection, port: int) -> None:
+    """One raw subscriber process: receives, stamps, reports at the end."""
+    context = zmq.Context()
+    socket = context.socket(zmq.SUB)
+    socket.subscribe(b"")
+    socket.connect(f"tcp://127.0.0.1:{port}")
+    _take(pipe, socket.recv)
+
+
+def take_redis(pipe: Connection, port: int) -> None:
+    """The same with Redis."""
+    feed = redis_client(port).pubsub(ignore_subscribe_messages=True)
+    feed.subscribe("changes")
+    messages = feed.listen()
+    _take(pipe, lambda: next(messages)["data"])
+
+
+def _take(pipe: Connection, receive: Callable[[], bytes]) -> None:
+    got: dict[int, float] = {}
+    ready = False
+    while (frame := receive()) != b"end":
+        at = time.time()
+        if frame != b"hello":
+            got[int.from_bytes(frame[:8], "big")] = at
+        elif not ready:
+            ready = True
+            pipe.send("ready")
+    pipe.send(got)
+    pipe.recv()
+
+
+def measure_raw(run: Run, peers: int, changes: int) -> None:
+    """One block of plain PUB → SUB to as many processes."""
+    with crew(send_raw, [(changes,)]) as (publisher,):
+        port = publisher.hear()
+        with crew(take_raw, [(port,)] * (peers - 1)) as takers:
+            _ready(takers)
+            sent = publisher.ask("go")
+            times, missed = to_all(sent, [hand.hear() for hand in takers], peers - 1)
     if missed:
-        print(f"{missed} changes were not seen by everybody within 5 s", file=sys.stderr)
-    return 1 if missed else 0
+        run.note(f"raw ZeroMQ, N = {peers}: {missed} of {changes} messages missed somebody")
+    run.record(f"raw ZeroMQ, N = {peers}", times)
 
 
-def figures(sample: Sample) -> str:
-    """Median and 99th percentile in milliseconds."""
-    times = sorted(sample.times_s)
-    return f"{1000 * statistics.median(times):6.2f} / {1000 * times[int(0.99 * (len(times) - 1))]:6.2f} ms"
+def measure_redis(run: Run, peers: int, changes: int) -> None:
+    """One block of Redis PUBLISH to as many processes."""
+    with redis_server() as port, crew(take_redis, [(port,)] * (peers - 1)) as takers:
+        client = redis_client(port)
+        while client.pubsub_numsub("changes")[0][1] < peers - 1:
+            time.sleep(0.05)
+        client.publish("changes", b"hello")
+        _ready(takers)
+        sent = {}
+        for number in range(changes):
+            sent[number] = time.time()
+            client.publish("changes", number.to_bytes(8, "big") + bytes(FRAME_BYTES - 8))
+            time.sleep(GAP_S)
+        client.publish("changes", b"end")
+        times, _ = to_all(sent, [hand.hear() for hand in takers], peers - 1)
+        client.close()
+    run.record(f"Redis pub/sub, N = {peers}", times)
 
 
-def progress(text: str) -> None:
-    """What has just been done."""
-    print(f"  {text}", file=sys.stderr, flush=True)
+def _ready(takers: Sequence[Hand]) -> None:
+    for hand in takers:
+        hand.hear()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def measure_pyre(run: Run, peers: int, changes: int) -> None:
+    """One block of SHOUT by one of as many pyre nodes."""
+    times, missed = pyre_shouts(peers, changes, GAP_S)
+    if missed:
+        run.note(f"pyre, N = {peers}: {missed} of {changes} SHOUTs did not reach all")
+    run.record(f"pyre SHOUT, N = {peers}", times)
+
+
+def measure_serf(run: Run, peers: int, changes: int) -> None:
+    """One block of changed tags, until every agent's list of members shows them."""
+    times = []
+    with serf_cluster(peers) as cluster:
+        first, *others = cluster.rpcs
+        for number in range(changes):
+            value, began = str(number + 1), time.monotonic()
+            first.send("tags", {"Tags": {"v": value}})
+            waiting = list(others)
+            while waiting and time.monotonic() - began < SERF_MAX_S:
+                waiting = [rpc for rpc in waiting if rpc.member("n0")["Tags"].get("v") != value]
+                if waiting:
+                    time.sleep(SERF_SWEEP_S)
+            if not waiting:
+                times.append(time.monotonic() - began)
+            first.receive()
+            time.sleep(SERF_GAP_S + 0.05 * (number % 7))  # out of step with its own timer
+    run.record(f"serf tags, N = {peers}", times)
+
+
+def measure(run: Run) -> None:
+    """All sizes; the blocks of one size take turns."""
+    blocks, changes = run.pick((4, 100), (2, 20))
+    for peers in run.pick((3, 10, 30, 100), (3, 10)):
+        for block in range(blocks):
+            measure_raw(run, peers, changes)
+            measure_registry(run, peers, changes, last=block == blocks - 1)
+            run.attempt(f"Redis pub/sub, N = {peers}", measure_redis, run, peers, changes)
+            if peers <= PYRE_MAX and block < 2:
+                run.attempt(f"pyre SHOUT, N = {peers}", measure_pyre, run, peers, changes // 2)
+            if peers <= SERF_MAX and block < 2:
+                run.attempt(f"serf tags, N = {peers}", measure_serf, run, peers, run.pick(10, 2))

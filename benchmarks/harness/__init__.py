@@ -1,0 +1,1 @@
+"""What every benchmark shares: figures and their statistics, running, results, comparison, the page and its pictures."""
