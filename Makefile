@@ -12,11 +12,11 @@ unexport PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint bench bench-visibility clean
+.PHONY: help demo test test-all lint bench bench-setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo '  ARGS="..." is handed on to demo, test, test-all and bench-visibility; PYTHON=... chooses the interpreter of a new $(VENV).'
+	@echo '  ARGS="..." is handed on to demo, test, test-all and bench; PYTHON=... chooses the interpreter of a new $(VENV).'
 
 demo: $(VENV)/installed ## a cluster on this machine, shown at work
 	@$(PY) nodes/demo.py $(ARGS)
@@ -31,13 +31,11 @@ lint: $(VENV)/installed-dev ## ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy gossip
 
-bench: $(VENV)/installed ## all benchmarks, each beside its anchor
-	@$(PY) -m benchmarks.lookup
-	@$(PY) -m benchmarks.visibility
-	@$(PY) -m benchmarks.detection
+bench: $(VENV)/installed-bench ## all benchmarks beside their anchors, 30 minutes; QUICK=1: 3 minutes, small
+	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-bench-visibility: $(VENV)/installed ## only: how soon a change is seen by all others
-	@$(PY) -m benchmarks.visibility $(ARGS)
+bench-setup: $(VENV)/installed-bench ## the servers that benchmarks are measured beside (Debian packages; as root)
+	@$(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-recommends redis-server etcd-server serf
 
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache
@@ -63,3 +61,8 @@ $(VENV)/installed-dev: $(PY) pyproject.toml
 	@echo "installing gossip-registry and its development tools into $(VENV) ..."
 	@$(PY) -m pip install --quiet --editable '.[dev,hosts,http,api]'
 	@touch $(VENV)/installed $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	@echo "installing the tools of the benchmarks into $(VENV) ..."
+	@$(PY) -m pip install --quiet --editable '.[bench]'
+	@touch $@

@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 
 import msgpack
@@ -20,11 +21,11 @@ from gossip import Config, Peer
 from gossip.config import Limits
 from gossip.core.codec import DELTA_HEAD, TOPIC_BYTES, TOPIC_SELF, Codec
 from gossip.core.effects import Connect
-from gossip.core.messages import Delta, Header
+from gossip.core.messages import Delta
 
 from .harness.crew import Hand, crew
 from .harness.run import Case, Run
-from .join import CLUSTER, PER_ORIGIN, QUIET_MS, SERVICES, frames, instance_of, tell
+from .join import CLUSTER, PER_ORIGIN, SERVICES, frames, instance_of, tell
 
 ORIGINS = 100
 BATCH = 100
@@ -81,7 +82,8 @@ class Registry:
         self._changes, self._batch = changes, batch
         self._round = 0
         node, bus = peer._node, peer._bus
-        assert node is not None and bus is not None
+        assert node is not None
+        assert bus is not None
         port = hand.hear()
         bus.mailbox.call(lambda now: ([Connect(f"127.0.0.1:{port}")], None), 10.0)
         self._topic = TOPIC_SELF + node.local.me.hash
@@ -96,7 +98,8 @@ class Registry:
         last = self._changes // self._batch - 1
         origin, at = last % ORIGINS, (last // ORIGINS * self._batch) % PER_ORIGIN
         wanted = instance_of(origin, at, "")
-        while not any(one.id == wanted.id and one.weight == weight(self._round, last) for one in self._peer.lookup(wanted.service)):
+        shown = (wanted.id, weight(self._round, last))
+        while shown not in ((one.id, one.weight) for one in self._peer.lookup(wanted.service)):
             self._run.check(time.monotonic() < deadline, f"the last of {self._changes} changes was not taken in {ARRIVED_S:g} s")
             time.sleep(LOOK_S)
         taken = time.perf_counter() - began
@@ -138,7 +141,7 @@ def measure(run: Run) -> None:
                 registry = Registry(run, peer, for_peer, changes, batch)
                 anchor = f"PUB→SUB and unpackb, {how}"
                 cases = [
-                    Case(anchor, lambda: bare(run, socket, for_raw, changes), unit="1/s", more=True),
+                    Case(anchor, partial(bare, run, socket, for_raw, changes), unit="1/s", more=True),
                     Case(f"changes taken in, {how}", registry.take, anchor, "1/s", more=True),
                 ]
                 run.interleave(cases, rounds=run.pick(6, 2))

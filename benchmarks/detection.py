@@ -78,6 +78,7 @@ class Population:
         self._launcher = launcher
         self._peers = peers
         self._ended: set[str] = set()
+        self._changes = 0
         self.hidden: set[str] = set()  # ids of peers that somebody took for dead and that lived
         self._living = launcher.peers([f"peer{number}" for number in range(peers)])
         self._started = peers
@@ -141,6 +142,20 @@ class Population:
         self._register(newcomer)
         self._living.append(newcomer)
 
+    def change(self) -> float:
+        """Seconds until all others saw one more instance of the oldest, of another service."""
+        self._changes += 1
+        name, (first, *others) = f"change-{self._changes}", self._living
+        began = time.monotonic()
+        first.ask("register", service="changed", id=name, port=1)
+
+        def is_it(event: Told) -> bool:
+            return bool(event["kind"] == "ADDED" and event["after"]["id"] == name)
+
+        seen_t = [observer.wait_event(is_it, ROUND_MAX_S, f"{name} at all")["t"] for observer in others]
+        first.call("deregister", service="changed", id=name)
+        return float(max(seen_t)) - began
+
     def look_for_hidden(self) -> None:
         """Who was taken for dead by anybody so far, and had not been ended."""
         for worker in self._launcher.workers:
@@ -177,14 +192,16 @@ def _nth_t(observer: Worker, wanted: Callable[[Told], bool], deadline_t: float, 
 
 def is_removal(event: Told, origin: str) -> bool:
     """Whether an event says that an instance of this peer is gone."""
-    return bool(event["kind"] == "REMOVED" and event["before"]["origin"] == origin)
+    before = event["before"]
+    return bool(event["kind"] == "REMOVED" and before["service"] == SERVICE and before["origin"] == origin)
 
 
 def hidden_at(observer: Worker) -> set[str]:
     """The ids of all peers that this one ever held dead, or whose instances it took away; nobody here leaves or deregisters."""
     events = [told["event"] for told in tuple(observer.events)]
     dead = {event["before"]["id"] for event in events if event["kind"] == "MEMBER_DEAD"}
-    return dead | {event["before"]["origin"] for event in events if event["kind"] == "REMOVED"}
+    removed = [event["before"] for event in events if event["kind"] == "REMOVED"]
+    return dead | {instance["origin"] for instance in removed if instance["service"] == SERVICE}
 
 
 def leave(victim: Worker) -> float:
@@ -210,7 +227,11 @@ class Registry:
 
     def leave(self) -> None:
         """One round of a graceful leave."""
-        self._end(leave, "leave", None)
+        self._end(leave, "leave", f"one change, N = {self._peers}")
+
+    def change(self) -> None:
+        """One round of an ordinary change, told and stamped in the same way."""
+        self._run.record(f"one change, N = {self._peers}", [self._population.change()])
 
     def _end(self, end: Callable[[Worker], float], what: str, anchor: str | None) -> None:
         self._note(what, *self._population.end_oldest(end), ROUND_MAX_S, anchor)
@@ -378,15 +399,18 @@ def measure(run: Run) -> None:
     run.attempt("etcd, lease of 5 s", measure_etcd, run, run.pick(10, 3))
     for peers in run.pick((10, 30), (5,)):
         raw = f"raw disconnect, N = {peers}"
+        half = run.pick(10, 1)
+        before = measure_raw(peers, half)
         with Launcher(f"detection-{os.getpid()}-{peers}") as launcher:
             registry = Registry(run, launcher, peers)
             for _ in range(run.pick(20, 2)):
                 registry.kill()
-            for _ in range(run.pick(10, 1)):
+            for _ in range(run.pick(10, 2)):
+                registry.change()
                 registry.leave()
             for _ in range(run.pick(6, 1)):
                 registry.hang()
-        for taken in measure_raw(peers, run.pick(20, 3)):
+        for taken in before + measure_raw(peers, half):  # as many rounds as there were kills, around them
             run.record(raw, [max(taken)])
     run.attempt("serf, N = 10", measure_serf, run, 10, run.pick(3, 1))
     if not run.quick:

@@ -70,7 +70,8 @@ def hold(pipe: Connection, instances: int) -> None:
 def tell(peer: Peer, states: list[bytes]) -> None:
     """Hand frames to a running peer as if they had arrived, on its bus thread."""
     node, bus = peer._node, peer._bus
-    assert node is not None and bus is not None
+    assert node is not None
+    assert bus is not None
     me = TOPIC_SELF + node.local.me.hash
     for frame in states:
         bus.mailbox.call(lambda now, frame=frame: (node.handle(Heard(me + frame), now), None), 10.0)  # type: ignore[misc]
@@ -119,7 +120,8 @@ def in_cluster(run: Run, peers: int, rounds: int) -> None:
             loaded.wait_loaded()
             loaded.started(launcher.ask_start(loaded))
             told = loaded.call("joined", timeout=SYNCED_S)
-            run.check(len(told["view"]["members"]) == peers + 1, f"a newcomer in sync sees {len(told['view']['members'])} members")
+            members = len(told["view"]["members"])
+            run.check(members == peers + 1, f"a newcomer in sync sees {members} of {peers + 1} members")
             run.record(f"synced, N = {peers}", [told["took_s"]])
             loaded.leave()
 

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -45,9 +43,9 @@ def test_the_python_shown_runs(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr + source
 
 
-@pytest.mark.parametrize("command", ["benchmarks.lookup", "benchmarks.visibility", "benchmarks.detection"])
-def test_the_benchmarks_named_explain_themselves(command: str) -> None:
-    assert f"python -m {command}" in README
-    asked = [sys.executable, "-m", command, "--help"]
+def test_the_benchmarks_named_explain_themselves() -> None:
+    assert "python -m benchmarks" in README
+    asked = [sys.executable, "-m", "benchmarks", "--help"]
     run = subprocess.run(asked, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+    assert {"lookup", "visibility", "detection"} <= set(re.findall(r"\w+", run.stdout))
     assert "usage" in run.stdout

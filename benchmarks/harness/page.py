@@ -105,12 +105,12 @@ def page(results: Results) -> str:
     """docs/benchmarks.md."""
     parts = [
         "# Benchmarks",
-        "Written by `python -m benchmarks`; edit `benchmarks/`, not this page. Each figure is measured beside its anchors in "
+        ("Written by `python -m benchmarks`; edit `benchmarks/`, not this page. Each figure is measured beside its anchors in "
         "one run, in turns; the ratio is what lasts, absolute times move with the machine. A figure whose two halves of the "
-        f"run differ by more than {100 * NOISE_MAX:.0f} % is not to be quoted. A wrong answer fails the run.",
-        "```\nmake bench-setup   # the anchors: Debian packages redis-server etcd-server serf\n"
+        f"run differ by more than {100 * NOISE_MAX:.0f} % is not to be quoted. A wrong answer fails the run."),
+        ("```\nmake bench-setup   # the anchors: Debian packages redis-server etcd-server serf\n"
         "make bench         # everything, under 30 minutes; QUICK=1: under 3\n"
-        "python -m benchmarks NAME --compare benchmarks/results/OLD.json\n```",
+        "python -m benchmarks NAME --compare benchmarks/results/OLD.json\n```"),
         _made(results),
         "## What we aim for",
         table(("job", "target", "measured", "verdict"), (_aimed(target, results) for target in TARGETS)),
