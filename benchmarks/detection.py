@@ -395,7 +395,8 @@ def measure_pyre(run: Run, nodes: int) -> None:
 
 def measure(run: Run) -> None:
     """First what forks, then the launcher's clusters between two halves of the raw rounds, then the slow ones."""
-    run.attempt("pyre, N = 3", measure_pyre, run, 3)
+    if not run.quick:  # it takes half a minute
+        run.attempt("pyre, N = 3", measure_pyre, run, 3)
     run.attempt("etcd, lease of 5 s", measure_etcd, run, run.pick(10, 3))
     for peers in run.pick((10, 30), (5,)):
         raw = f"raw disconnect, N = {peers}"
