@@ -184,6 +184,8 @@ class Supervised:
         """The connection is made."""
         self._up_at = self.peer.network.now
         self.link = Link(self.peer, publisher, self.endpoint)
+        if not self.peer.network.calm:
+            self.link.look()
         return self.link
 
     def _failed(self, _: object = None) -> None:

@@ -236,7 +236,7 @@ class Network:
             self._fronts.clear()
         else:
             self._fronts.append(_Front(weather, _names(sources), _names(targets)))
-        self._settle()
+        self._change_paths()
 
     def clear_weather(self) -> None:
         """Fair everywhere: no loss, and the delays of `Weather()`; cuts stay."""
@@ -250,7 +250,7 @@ class Network:
         What the other way carries arrives until it would have to be acknowledged: for `RTO_S`, then it waits as well.
         """
         self._rules.append(_Rule(False, _names(sources), _names(targets)))
-        self._change_cuts()
+        self._change_paths()
 
     def partition(self, *groups: Hosts) -> None:
         """All earlier cuts end; each group is cut from the others, both ways. Hosts of no group reach all."""
@@ -258,7 +258,7 @@ class Network:
         named = [_names(group) for group in groups]
         for group in named:
             self._rules += [_Rule(False, group, other) for other in named if other is not group]
-        self._change_cuts()
+        self._change_paths()
 
     def heal(self, sources: Hosts | None = None, targets: Hosts | None = None) -> None:
         """Packets from these hosts to those pass again; without hosts, all do."""
@@ -266,7 +266,7 @@ class Network:
             self._rules.clear()
         else:
             self._rules.append(_Rule(True, _names(sources), _names(targets)))
-        self._change_cuts()
+        self._change_paths()
 
     def connected(self, source: str, target: str) -> bool:
         """Whether packets pass both ways, as a TCP connection needs."""
@@ -315,7 +315,7 @@ class Network:
             waited += rto_s * 2**tries
         return waited if waited <= limit_s else None
 
-    def _change_cuts(self) -> None:
+    def _change_paths(self) -> None:
         self._settle()
         for host in list(self.hosts.values()):
             for connection in list(host.connections):

@@ -235,7 +235,7 @@ class SimulatedPeer(Reads):
         self._listen()
 
     def resume(self) -> None:
-        """SIGCONT: it goes on with its clock, then with what waited at its sockets."""
+        """SIGCONT: as the bus does, it takes what waited at its sockets, then looks at the clock."""
         self.paused = False
         self._listen()
         later, self.when_resumed = self.when_resumed, []
@@ -257,9 +257,9 @@ class SimulatedPeer(Reads):
         if not self._slow_s or not self.running:
             return
         if not self.paused:
-            self._tick_now()
             if not self._clogged:
                 self._read()
+            self._tick_now()
         self.network.after(2 * self._slow_s * self.network.random.random(), self._moment)
 
     def _listen(self) -> None:
@@ -267,12 +267,14 @@ class SimulatedPeer(Reads):
         self._deaf = self._still or self._clogged
         for connection in list(self.connections):
             connection.look()
-        if self.running and was_still and not self._still:
-            self._tick_now()
         if not self._deaf:
             self._read()
+        if was_still and not self._still:
+            self._tick_now()
 
     def _tick_now(self) -> None:
+        if not self.running:
+            return
         self._tick_at = NEVER
         self.perform(self.node.tick(self.network.now))
 

@@ -7,7 +7,8 @@ messages get through for the first 200 ms, then they wait as well. There is no f
 have three packets under way.
 
 A connection (two pipes) dies of itself as ZMTP heartbeats decide: its dialler 30 to 40 s, its listener 20 to 30 s after
-the last that it heard (bus/sockets.py). Its end is a packet too, and waits as they do.
+the last that it heard (bus/sockets.py). Its end is a packet too, and waits as they do. The heartbeats themselves are
+simulated only where so many packets are lost that they decide something.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .network import GENTLE, RTO_MAX_S, RTO_S, Host, Network
 SEGMENT_BYTES = 1400
 HEARTBEAT_S = 10.0  # of ZMTP, by the dialler
 HEARTBEAT_TIMEOUT_S = 30.0
+HEAVY_LOSS = 0.3  # eight lost in a row, which take 30 s: one in 16,000 at this
 NEVER = float("inf")
 
 Take = Callable[..., object]
@@ -93,6 +95,10 @@ class Pipe:
         """The sender's end is closed: nothing that waits here is sent any more; the end itself is, after what is under way."""
         if self.queue is not None:
             self.queue.clear()
+        self._enter(what, None, 0)
+
+    def whisper(self, what: Take) -> None:
+        """Send what ZeroMQ itself says; it is not counted."""
         self._enter(what, None, 0)
 
     def _send_in_weather(self, what: Take, item: object, size: int) -> None:
@@ -186,7 +192,7 @@ class Pipe:
 class Connection:
     """From a dialler (near) to a listener (far). Whoever subclasses it overrides what each end is told."""
 
-    __slots__ = ("back", "far", "far_open", "near", "near_open", "network", "there", "trouble_at")
+    __slots__ = ("back", "beating", "far", "far_open", "near", "near_open", "network", "there", "trouble_at")
 
     def __init__(self, network: Network, near: Host, far: Host, capacity: int, *, commands: bool) -> None:
         self.network = network
@@ -194,6 +200,7 @@ class Connection:
         self.there = Pipe(network, near, far, capacity, self.starve, commands=commands)
         self.back = Pipe(network, far, near, capacity, self.starve)
         self.near_open = self.far_open = True
+        self.beating = False  # heartbeats are simulated
         self.trouble_at = NEVER  # since when the two ends do not hear each other
         near.connections[self] = far.connections[self] = None
 
@@ -256,16 +263,40 @@ class Connection:
     def look(self) -> None:
         """Cuts or ends changed: do both ends still hear each other? If not, each will find out."""
         network = self.network
-        well = (
-            network.path(self.near, self.far) is not None and network.path(self.far, self.near) is not None and not self.unwell()
-        )
-        if well:
+        there, back = network.path(self.near, self.far), network.path(self.far, self.near)
+        if there is not None and back is not None and not self.unwell():
             self.trouble_at = NEVER
+            if not self.beating and max(there.loss, back.loss) >= HEAVY_LOSS:
+                self.beating = True
+                self.there.arrival = max(self.there.arrival, network.now)
+                self.back.arrival = max(self.back.arrival, network.now)
+                network.push(network.now + HEARTBEAT_S * network.random.random(), self._beat, None)
         elif self.trouble_at == NEVER:
             self.trouble_at = now = network.now
             heard = HEARTBEAT_S * network.random.random()  # how long ago the last ping was
             network.push(now + HEARTBEAT_TIMEOUT_S - heard, self._far_misses, now)
             network.push(now + HEARTBEAT_TIMEOUT_S + HEARTBEAT_S - heard, self._near_misses, now)
+
+    def _beat(self, _: object) -> None:
+        """The dialler's ping. Whatever arrives counts as its answer, and as itself at the listener."""
+        network = self.network
+        there, back = network.path(self.near, self.far), network.path(self.far, self.near)
+        if not self.near_open or there is None or back is None or max(there.loss, back.loss) < HEAVY_LOSS:
+            self.beating = False
+            return
+        if self.far_open and network.now - self.there.arrival > HEARTBEAT_TIMEOUT_S:
+            self.end_far()
+            self.far_told()
+        if network.now - self.back.arrival > HEARTBEAT_TIMEOUT_S + HEARTBEAT_S:
+            self.end_near()
+            self.near_told()
+            return
+        self.there.whisper(self._on_ping)
+        network.push(network.now + HEARTBEAT_S, self._beat, None)
+
+    def _on_ping(self, _: object) -> None:
+        if self.far_open and not self.unwell():
+            self.back.whisper(_nothing)
 
     def starve(self) -> None:
         """Packets are lost for so long that no heartbeat got through."""

@@ -17,6 +17,7 @@ class Line(Connection):
 
     def __init__(self, network: Network, *, capacity: int = 2000) -> None:
         super().__init__(network, network.host("a"), network.host("b"), capacity, commands=False)
+        self.look()
         self.told: list[tuple[str, Any, float]] = []
         self.there.take = lambda item: self.told.append(("b", item, network.now - 1000.0))
         self.back.take = lambda item: self.told.append(("a", item, network.now - 1000.0))
@@ -170,3 +171,15 @@ def test_bytes_are_counted_by_host_whether_or_not_the_connection_still_is(loss: 
         network.reset("a", "b")
         network.run(10)
         assert not network.host("a").connections
+
+
+def test_on_a_line_that_loses_nearly_all_the_heartbeats_of_zmtp_run_out(seed: int) -> None:
+    network = Network(seed)
+    lines = [Line(network) for _ in range(50)]
+    network.set_weather(Weather(loss=0.8), None, "a")
+    network.run(600)
+    assert sum(("a", "broke") in [(who, what) for who, what, _ in line.told] for line in lines) > 10
+    others = [Line(Network(seed, Weather(loss=0.3))) for _ in range(3)]
+    for line in others:
+        line.network.run(600)
+        assert line.told == []
