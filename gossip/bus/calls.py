@@ -172,6 +172,8 @@ class Calls:
         return True
 
     def _close(self, call: _Call) -> None:
+        # First: events that find no reader hold up libzmq's I/O thread, and with it every socket of this peer, for ever.
+        call.dealer.disable_monitor()
         for source in (call.dealer, call.monitor):
             del self._sources[source]
             self._poller.unregister(source)

@@ -126,3 +126,21 @@ def test_an_impossible_endpoint_is_counted(desk: Desk) -> None:
     desk.send(1, "not an endpoint", b"x")
     assert desk.hush.counters["calls_undiallable"] == 1
     assert len(desk.calls) == 0
+
+
+def test_a_call_that_is_hung_up_while_it_connects_or_breaks_holds_up_no_other(desk: Desk, contact: Any, until: Until) -> None:
+    router, endpoint = contact
+    for number in range(0, 2000, 2):
+        desk.send(number, endpoint, b"hung up at once")
+        desk.send(number + 1, endpoint, b"?")
+        if number % 8 == 0:
+            until(lambda: router.poll(0))
+        while router.poll(0):
+            router.send_multipart([router.recv_multipart()[0], b"!"], zmq.NOBLOCK)
+        desk.calls.hang_up(number)
+        desk.turn()
+        desk.calls.hang_up(number + 1)
+    desk.got.clear()
+    desk.send(-1, endpoint, b"last")
+    asked = until(lambda: router.poll(0) and router.recv_multipart()[1] == b"last")
+    assert asked
