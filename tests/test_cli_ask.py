@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ import pytest
 
 from gossip import Peer
 from gossip.cli.main import main
+from gossip.core.messages import Entries
+from gossip.core.observer import ObserverNode
 from nodes.launch import Launcher, ask_all
 
 ROOT = Path(__file__).parents[1]
@@ -370,16 +373,29 @@ def test_a_signal_ends_a_watch_with_0(ending: signal.Signals, start: Start, town
 
 
 def test_a_signal_ends_the_wait_for_a_cluster(start: Start) -> None:
-    process = start("watch", "--seeds", "127.0.0.1:1", "--timeout", "60", "--verbose")
-    assert process.stderr is not None
-    time.sleep(0)  # the signal may come at any time after the handlers are set; before, Python ends by it
-    until(lambda: Path(f"/proc/{process.pid}").exists(), "the process")
-    first = process.stderr.readline() if False else ""
-    assert first == ""
+    process = start("watch", "--seeds", "127.0.0.1:1", "--timeout", "60")
     until(lambda: _catches(process.pid, signal.SIGTERM), "the handler")
     process.terminate()
-    process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 1
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, output, errors) == (1, "", "gossip watch: error: interrupted\n")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["members", "why"])
+def test_a_signal_ends_a_wait_for_an_answer_at_once(
+    command: str, ending: signal.Signals, ask: Ask, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = {"members": (ObserverNode, "_on_entries", lambda *_: None), "why": (ObserverNode, "recall", lambda *_: ([], 1))}
+    where, name, answer = waits[command]
+
+    def interrupt(*arguments: Any) -> Any:
+        threading.Timer(0.05, os.kill, (os.getpid(), ending)).start()
+        return answer(*arguments)
+
+    monkeypatch.setattr(where, name, interrupt)
+    monkeypatch.setitem(ObserverNode._STEPS, Entries, ObserverNode._on_entries)
+    code, shown, errors = ask(command, *ASKING[command], "--timeout", "1000")
+    assert (code, shown, errors) == (1, "", f"gossip {command}: error: interrupted\n")
 
 
 def _catches(pid: int, number: int) -> bool:

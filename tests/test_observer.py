@@ -253,6 +253,7 @@ def test_a_watch_tells_every_change_in_its_order(stage: Stage) -> None:
         assert [event.after.weight for event in told[:3] if isinstance(event.after, Instance)] == [1, 5, 5]
         assert b.id in told[0].reason
         c = stage.peer("c")
+        until(lambda: all(peer.status().links == 2 for peer in stage.peers), "links between all")
         c.close()
         members = [one for one in events_until(everything, lambda one: one.kind is EventKind.MEMBER_LEFT) if one.kind in MEMBERS]
         assert [one.kind for one in members] == ["MEMBER_JOINED", "MEMBER_LEFT"]

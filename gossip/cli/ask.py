@@ -81,26 +81,15 @@ def _ask(ask: Question, options: argparse.Namespace) -> int:
     """Observe, wait for a view, ask. Raises `GossipError`; returns the exit code."""
     with stop_on_signals() as stop, _observer(options) as observer, closed_pipe_is_no_error():
         options.stop = stop
-        waiting = stop.ends(observer.watch())
-        if not _synced(observer, options, waiting):
-            return 1
         try:
+            with stop.interrupts():
+                observer.wait_synced(options.timeout)
             return ask(observer, options)
         except NoInstances as error:
             return _nothing(options, str(error))
-
-
-def _synced(observer: Observer, options: argparse.Namespace, waiting: object) -> bool:
-    deadline = time.monotonic() + options.timeout
-    while not options.stop.asked:
-        try:
-            observer.wait_synced(min(0.1, max(0.0, deadline - time.monotonic())))
-        except TimeoutError:
-            if time.monotonic() >= deadline:
-                raise
-        else:
-            return True
-    return False
+        except KeyboardInterrupt:
+            print(f"gossip {options.name_of_command}: error: interrupted", file=sys.stderr)
+            return 1
 
 
 def _observer(options: argparse.Namespace) -> Observer:
@@ -311,7 +300,8 @@ def _add_why(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _why(observer: Observer, options: argparse.Namespace) -> int:
-    found: tuple[Event, ...] = observer.why(options.name, timeout=options.timeout)
+    with options.stop.interrupts():
+        found: tuple[Event, ...] = observer.why(options.name, timeout=options.timeout)
     if not found:
         return _nothing(options, f"{observer.source} remembers nothing about {options.name!r}. Ask another with --seeds")
     if options.output == "json":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end what is being watched, and with it the command, gracefully."""
+"""Ctrl-C and SIGTERM end what is being watched or waited for, and with it the command, gracefully."""
 
 from __future__ import annotations
 
@@ -15,12 +15,26 @@ class Stop:
     def __init__(self) -> None:
         self.asked = False
         self._watch: Watch | None = None
+        self._raises = False
 
     def ask(self, *_: object) -> None:
         """The handler of the signals: touches nothing that could be in use."""
         self.asked = True
         if self._watch is not None:
             self._watch.close()
+        if self._raises:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """Within the block, where an answer is waited for, a signal raises KeyboardInterrupt; so does one that came before."""
+        self._raises = True
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raises = False
 
     def ends(self, watch: Watch) -> Watch:
         """From now on a signal ends this watch; so does one that came before."""

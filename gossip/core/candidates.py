@@ -58,7 +58,8 @@ class Candidates:
         """Whom to ask besides those who are being asked: as many as there is room for. O(members + seeds log seeds)."""
         room = DIALS_MAX - len(asked)
         waiting = self.waiting(now)
-        members = [contact for contact in self._members(now, passed_over=not waiting) if contact not in asked]
+        first = waiting or self._turns == self._round
+        members = [contact for contact in self._members(now, good_only=first) if contact not in asked]
         seeds = [seed for seed in dict.fromkeys(self.seeds) if seed not in asked and seed not in members]
         if waiting:
             seeds = [seed for seed in seeds if not self.passes_over(seed, now)]
@@ -69,10 +70,9 @@ class Candidates:
         self._asked = {seed: turn for seed in self.seeds if (turn := turns.get(seed) or self._asked.get(seed))}
         return found
 
-    def _members(self, now: float, *, passed_over: bool) -> list[str]:
-        """A few living members, drawn at random; those passed over only where there are no others."""
-        living = sorted(self._local.table.alive(), key=lambda origin: origin.contact)
-        good = [origin.contact for origin in living if not self.passes_over(origin.id, now)]
-        known = good or ([origin.contact for origin in living] if passed_over else [])
+    def _members(self, now: float, *, good_only: bool) -> list[str]:
+        """A few living members, drawn at random."""
+        living = [origin for origin in self._local.table.alive() if not good_only or not self.passes_over(origin.id, now)]
+        known = sorted(origin.contact for origin in living)
         chance = self._local.chance
         return [known.pop(int(chance.random() * len(known))) for _ in range(min(MEMBERS_DIALLED_MAX, len(known)))]

@@ -396,6 +396,15 @@ def test_a_source_that_is_passed_over_is_the_last_resort(bench: Any) -> None:
     assert len([text for text in observer.notices() if publisher in text]) == 1
 
 
+def test_a_member_that_died_unseen_does_not_keep_those_that_are_passed_over_from_being_asked(bench: Any, make: Any) -> None:
+    observer = bench("10.0.0.9:7400")
+    observer.follow("b", at="10.0.0.9:7400")  # b dies, and nobody tells
+    observer.until(5.1)
+    assert observer.source == ""
+    observer.until_asked("10.0.0.1:7400")
+    observer.follow("b")
+
+
 def test_an_alias_of_a_source_that_is_passed_over_is_passed_over_too(bench: Any) -> None:
     observer = bench("10.0.0.1:7400", "127.0.0.1:7400")
     observer.follow()
