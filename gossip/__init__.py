@@ -10,6 +10,9 @@
 import logging
 from typing import TYPE_CHECKING
 
+from .bus.keys import new_secret as new_secret  # these three are for launchers, such as the command line
+from .bus.keys import read_secrets as read_secrets
+from .bus.keys import write_secret as write_secret
 from .catalogue.events import Watch
 from .catalogue.reads import Lookups
 from .catalogue.static import StaticPeer

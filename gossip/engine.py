@@ -180,7 +180,9 @@ class Engine(Reads):
     def from_env(cls: type[E], **overrides: Any) -> E:
         """A peer with the arguments that the environment spells; an override given here always wins, None too.
 
-        `GOSSIP_NAME`, `_ID`, `_CLUSTER`, `_BIND`, `_ADVERTISE`, `_ZONE`, `_SECRET`, `_SNAPSHOT`, `_FORK`: as the arguments.
+        `GOSSIP_NAME`, `_ID`, `_CLUSTER`, `_BIND`, `_ADVERTISE`, `_ZONE`, `_SNAPSHOT`, `_FORK`: as the arguments.
+        `GOSSIP_SECRET`: one secret, or several apart by commas, the newest first; or `GOSSIP_SECRET_FILE`: a file with one a
+        line, which only its owner may read.
         `GOSSIP_SEEDS`: apart by commas or blanks; `none` is []. `GOSSIP_INSECURE`: 1 true yes on, or 0 false no off.
         `GOSSIP_CONFIG`: the preset `local`, `lan` or `wan`. Empty is unset. Others are ignored, since Kubernetes sets
         GOSSIP_PORT=tcp://… by itself for a service called gossip; but one that misses one of these by a letter is warned

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from .bus.keys import read_secrets
 from .config import Config
 from .errors import ConfigError
 
@@ -22,8 +23,13 @@ PRESETS: dict[str, Callable[[], Config]] = {"local": Config.local, "lan": Config
 
 def arguments_from(environment: Mapping[str, str], without: Collection[str] = ()) -> dict[str, Any]:
     """The keyword arguments that the variables spell, but for those in `without`. Raises `ConfigError` naming the variable."""
-    named = {variable.removeprefix("GOSSIP_").lower(): variable for variable in VARIABLES}
-    given = {name: variable for name, variable in named.items() if name not in without and environment.get(variable, "").strip()}
+    given: dict[str, str] = {}
+    for variable in VARIABLES:
+        name = "secret" if variable == "GOSSIP_SECRET_FILE" else variable.removeprefix("GOSSIP_").lower()
+        if name not in without and environment.get(variable, "").strip():
+            if name in given:
+                raise ConfigError(f"{given[name]} and {variable} are both set: which one counts? Unset one. Nothing was started.")
+            given[name] = variable
     return {name: VARIABLES[variable](variable, environment[variable]) for name, variable in given.items()}
 
 
@@ -48,6 +54,13 @@ def _text(variable: str, text: str) -> str:
 
 def _secrets(variable: str, text: str) -> str | list[str]:
     return text.split(",") if "," in text else text  # a blank may be part of one, a comma not
+
+
+def _secret_file(variable: str, text: str) -> list[str]:
+    try:
+        return read_secrets(text.strip())
+    except ConfigError as error:
+        raise ConfigError(f"{variable}: {error}") from None
 
 
 def _seeds(variable: str, text: str) -> list[str]:
@@ -81,6 +94,7 @@ VARIABLES: dict[str, Callable[[str, str], Any]] = {
     "GOSSIP_ZONE": _text,
     "GOSSIP_INSECURE": _truth,
     "GOSSIP_SECRET": _secrets,
+    "GOSSIP_SECRET_FILE": _secret_file,
     "GOSSIP_SNAPSHOT": _text,
     "GOSSIP_FORK": _text,
     "GOSSIP_CONFIG": _preset,

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from gossip import ConfigError, read_secrets
 from nodes.options import seconds
 from nodes.plan import PEERS_MAX, SEED_MODES, Plan, PlanError, from_file, from_flags
 from nodes.process import Answer, Told, Worker, WorkerEnded, WorkerError, ask_all, signals_held, until
@@ -192,7 +193,7 @@ class Screen:
 class Cluster:
     """What the command line runs: a launcher, the parts its peers play, and a screen. The main thread supervises."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, secrets: Sequence[str] | None = None) -> None:
         self._plan = plan
         self._parts = {part.name: part for part in plan.parts}
         self._restarts_t: dict[str, float] = {}  # when those that died are due
@@ -203,7 +204,9 @@ class Cluster:
         self._died = 0
         self._restarted = 0
         self._began = time.monotonic()
-        self._launcher = Launcher(plan.cluster, seeds=plan.seed_mode == "seeds", on_event=self._on_event, on_end=self._over.put)
+        peer = {} if secrets is None else {"secret": secrets}
+        seeds = plan.seed_mode == "seeds"
+        self._launcher = Launcher(plan.cluster, seeds=seeds, on_event=self._on_event, on_end=self._over.put, **peer)
 
     def run(self) -> int:
         """Start everything, supervise until told to stop, end everything. Returns the exit code."""
@@ -343,6 +346,7 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how; these override the file").add_argument
     how("--cluster", help="peers of other clusters are ignored (default: default)")
     how("--seed-mode", choices=SEED_MODES, help="zero configuration, or addresses told to each (default: zero)")
+    how("--secret-file", metavar="FILE", help="the cluster's secret; without it, it is open to all on this machine")
     how("--seconds", type=seconds, metavar="S", help="stop after so long; without it, at Ctrl-C")
     how("--restart", action=toggle, help="start a peer that died anew, a second later")
     how("--quiet", action=toggle, help="do not show the peers' events")
@@ -366,13 +370,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = _parser()
     try:
-        plan = _plan(parser.parse_args(argv), parser.error)
-    except PlanError as error:
+        options = parser.parse_args(argv)
+        plan = _plan(options, parser.error)
+        secrets = None if options.secret_file is None else read_secrets(options.secret_file)
+    except (ConfigError, PlanError) as error:
         print(f"nodes/launch.py: error: {error}", file=sys.stderr)
         return 1
     interruptible()
     try:
-        return Cluster(plan).run()
+        return Cluster(plan, secrets).run()
     except KeyboardInterrupt:
         return 0  # a second one, at the very end
 

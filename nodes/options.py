@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 
-from gossip import Peer
+from gossip import Peer, read_secrets
 
 
 def add_peer(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_peer(parser: argparse.ArgumentParser) -> None:
     add("--seed", action="append", metavar="HOST:PORT", help="a peer that may already run; repeatable (default: find it)")
     add("--alone", action="store_true", help="look for nobody; others may come")
     add("--zone", default="", help="for choices of what is near")
+    add("--secret-file", metavar="FILE", help="the cluster's secret, or several, one a line, the newest first")
     add("--insecure", action="store_true", help="allow addresses beyond this machine without a secret")
 
 
@@ -30,6 +31,7 @@ def peer_of(options: argparse.Namespace) -> Peer:
         advertise=options.advertise,
         seeds=[] if options.alone else options.seed,
         zone=options.zone,
+        secret=None if options.secret_file is None else read_secrets(options.secret_file),
         insecure=options.insecure,
     )
 

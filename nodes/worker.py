@@ -67,6 +67,7 @@ class Worker:
             "owners": self._owners,
             "view": self._view,
             "joined": self._joined,
+            "rotate": lambda secrets: self._running().rotate_secrets(secrets),
             "read": self._read,
             "reading": self._reading,
             "leave": self.end,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -135,6 +136,23 @@ def read_secrets(path: str | os.PathLike[str]) -> list[str]:
             f"newest first. {ADVICE}"
         )
     return found
+
+
+def new_secret() -> str:
+    """A fresh secret of 256 random bits: 43 characters of A-Z a-z 0-9 - _."""
+    return secrets.token_urlsafe(KEY_BYTES)
+
+
+def write_secret(path: str | os.PathLike[str], secret: str) -> None:
+    """Write a secret to a new file that its owner alone may read. Raises `ConfigError`; nothing is overwritten."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{secret}\n")
+    except FileExistsError:
+        raise ConfigError(f"{os.fspath(path)!r} exists, and a secret in it would be lost. Name another file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{os.fspath(path)!r}: cannot write it: {_why(error)}. Name another file") from None
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -8,6 +8,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from .. import read_secrets
 
 
 def label(text: str) -> tuple[str, str]:
@@ -57,6 +60,28 @@ def minutes(text: str) -> float:
     if not 0 < found < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
     return found
+
+
+def add_secret_file(to: argparse._ActionsContainer) -> None:
+    """`--secret-file`; and a `--secret` that only says why there is none. It would be taken for an abbreviation."""
+    to.add_argument("--secret", action=_Refused, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    to.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        help="the cluster's secret, or several, one a line, the newest first (default: GOSSIP_SECRET_FILE, GOSSIP_SECRET)",
+    )
+
+
+class _Refused(argparse.Action):
+    """Ends the command with a usage error that does not repeat the value."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error("all of this machine may read the arguments of a process: use --secret-file FILE")
+
+
+def secrets_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What the file named holds, as an argument of a peer; none without one. Raises `ConfigError`."""
+    return {} if options.secret_file is None else {"secret": read_secrets(options.secret_file)}
 
 
 @contextmanager

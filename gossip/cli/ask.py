@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from .. import Config, Event, Instance, NoInstances, Observer, PeerClosed
-from .arguments import label, patience, positive, warnings_on_stderr
+from .arguments import add_secret_file, label, patience, positive, secrets_of, warnings_on_stderr
 from .printing import (
     INSTANCE_COLUMNS,
     MEMBER_COLUMNS,
@@ -71,6 +71,7 @@ def asking_command(
         help="peers to ask, host:port; repeatable, or apart by commas (default: GOSSIP_SEEDS, else this machine's common ports)",
     )
     add("--cluster", help="whose peers to ask (default: GOSSIP_CLUSTER, else default)")
+    add_secret_file(parser)
     add("--insecure", action=argparse.BooleanOptionalAction, help="allow seeds beyond this machine without a secret")
     add("--timeout", type=patience, default=TIMEOUT_S, metavar="SECONDS", help="wait so long for an answer (default: 3)")
     add("--verbose", action="store_true", help="log to stderr")
@@ -94,6 +95,7 @@ def _ask(ask: Question, options: argparse.Namespace) -> int:
 
 def _observer(options: argparse.Namespace) -> Observer:
     given = {name: value for name in ("cluster", "insecure") if (value := getattr(options, name)) is not None}
+    given |= secrets_of(options)
     if options.seeds is not None:
         given["seeds"] = [seed for text in options.seeds for seed in text.split(",") if seed]
     if near := getattr(options, "near", None):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Config, ConfigError, Observer
-from .arguments import patience, positive, warnings_on_stderr
+from .arguments import add_secret_file, patience, positive, secrets_of, warnings_on_stderr
 from .ask import LIMITS
 from .printing import put
 from .run import OF_A_PEER
@@ -65,6 +65,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     whom = "peers that may already run; repeatable, or apart by commas"
     peer.add_argument("--seeds", action="append", metavar="SEED", help=whom)
     peer.add_argument("--zone", help="of this gateway")
+    add_secret_file(peer)
     allow = "allow addresses beyond this machine without a secret"
     peer.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
     peer.add_argument("--preset", choices=PRESETS, help="settings of the peer (default: GOSSIP_CONFIG, else lan)")
@@ -109,6 +110,7 @@ def _peer(options: argparse.Namespace) -> AsyncPeer:
     from .. import AsyncPeer
 
     given: dict[str, Any] = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None}
+    given |= secrets_of(options)
     if options.seeds is not None:
         given["seeds"] = [seed for text in options.seeds for seed in text.split(",") if seed]
     with warnings_on_stderr("gateway"):
@@ -117,6 +119,7 @@ def _peer(options: argparse.Namespace) -> AsyncPeer:
 
 def _observer(options: argparse.Namespace, seed: str) -> Observer:
     given = {name: value for name in ("cluster", "insecure") if (value := getattr(options, name)) is not None}
+    given |= secrets_of(options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # told when the peer was made
         return Observer.from_env(seeds=[seed], config=Config(limits=LIMITS), **given)

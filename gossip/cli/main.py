@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .. import GossipError, __version__
-from . import ask, demo, export, gateway, run, simulate
+from . import ask, demo, export, gateway, keygen, run, simulate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     gateway.add_to(commands)
     ask.add_to(commands)
     export.add_to(commands)
+    keygen.add_to(commands)
     demo.add_to(commands)
     simulate.add_to(commands)
     return parser

@@ -9,11 +9,13 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
+import threading
 from typing import Any
 
-from .. import Instance, Peer
-from .arguments import label, seconds, warnings_on_stderr
+from .. import GossipError, Instance, Peer, read_secrets
+from .arguments import add_secret_file, label, seconds, secrets_of, warnings_on_stderr
 from .printing import closed_pipe_is_no_error, instance_in_words, json_of, line_of, put
 from .signals import stop_on_signals
 
@@ -22,6 +24,7 @@ Run a peer in the foreground: join, register the service if one is named, and
 print what happens, one event a line. Ctrl-C or SIGTERM: leave gracefully.
 Peers of one machine find each other without any option. Where one is missing,
 the environment variable of that name counts: GOSSIP_SEEDS, GOSSIP_BIND, ...
+SIGHUP: read the secrets anew from their file.
 """
 EXAMPLES = """\
 examples:
@@ -64,6 +67,7 @@ def _add_peer(group: argparse._ArgumentGroup) -> None:
     )
     whom.add_argument("--alone", action="store_const", const=[], dest="seeds", help="look for nobody")
     group.add_argument("--zone", help="for choices of what is near")
+    add_secret_file(group)
     allow = "allow addresses beyond this machine without a secret"
     group.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
 
@@ -84,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     with stop_on_signals() as stop, _peer(options) as peer, closed_pipe_is_no_error():
         instance = _register(peer, options) if options.service else None
+        _rotate_on_hangup(peer, options.secret_file)
         watch = stop.ends(peer.watch(since=0))
         put(_started(peer, instance, options.output))
         for event in watch:
@@ -92,6 +97,22 @@ def run(options: argparse.Namespace) -> int:
             print("gossip run: error: the peer has stopped by itself; --verbose tells more", file=sys.stderr)
             return 1
     return 0
+
+
+def _rotate_on_hangup(peer: Peer, path: str | None) -> None:
+    """SIGHUP: the secrets are read anew from the file, if there is one, and valid from then on."""
+    path = path or os.environ.get("GOSSIP_SECRET_FILE")
+    if not path:
+        return
+
+    def rotate() -> None:
+        try:
+            peer.rotate_secrets(read_secrets(path))
+        except GossipError as error:
+            print(f"gossip run: error: {error} The secrets of before stay valid.", file=sys.stderr, flush=True)
+
+    if hasattr(signal, "SIGHUP"):  # by a thread: the handler may have interrupted anything
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=rotate, name="rotate", daemon=True).start())
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -104,7 +125,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _peer(options: argparse.Namespace) -> Peer:
-    given = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None}
+    given = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None} | secrets_of(options)
     with warnings_on_stderr("run"):
         return Peer.from_env(**given)
 
