@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Config, ConfigError, Observer
-from .arguments import add_secret_file, patience, positive, secrets_of, warnings_on_stderr
+from .arguments import add_secret_file, label, patience, positive, secrets_of, warnings_on_stderr
 from .ask import LIMITS
 from .printing import put
 from .run import OF_A_PEER
 
 if TYPE_CHECKING:
     from .. import AsyncPeer
+    from ..gateway.rules import AlertSettings
     from ..gateway.settings import Settings
 
 TOKEN = "GOSSIP_GATEWAY_TOKEN"
@@ -56,6 +57,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     http.add_argument("--viewers", type=positive, default=256, metavar="N", help="of /v1/watch at once (default: 256)")
     every = "between two measurements of visibility, 0 for none (default: 60)"
     http.add_argument("--probe", type=patience, default=60.0, metavar="SECONDS", help=every)
+    alerts = parser.add_argument_group("alerts, each sent by one gateway alone")
+    alerts.add_argument("--webhook", action="append", default=[], metavar="URL", help="in Alertmanager's shape; repeatable")
+    fewest = "a service should have so many instances; repeatable"
+    alerts.add_argument("--alert-below", action="append", type=label, default=[], metavar="SERVICE=N", help=fewest)
+    after = "something must be wrong for so long (default: 10)"
+    alerts.add_argument("--alert-after", type=patience, default=10.0, metavar="SECONDS", help=after)
     peer = parser.add_argument_group("the peer")
     peer.add_argument("--name", help="for people (default: the host name)")
     peer.add_argument("--id", help="fixed identity (default: the name and a random part)")
@@ -84,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
     host, port = listen_address(options.listen)
     bounds = Bounds(head_timeout_s=options.patience, body_timeout_s=options.patience, viewers_max=options.viewers)
-    settings = Settings(host, port, _token(options.token_file), options.probe, bounds)
+    settings = Settings(host, port, _token(options.token_file), options.probe, _alerts(options), bounds)
     return asyncio.run(_serve(options, settings))
 
 
@@ -95,6 +102,18 @@ def _token(file: Path | None) -> str | None:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"token-file {file}: {error}. Nothing was started.") from error
+
+
+def _alerts(options: argparse.Namespace) -> AlertSettings:
+    from ..gateway.rules import AlertSettings
+
+    if options.alert_below and not options.webhook:
+        options.usage_error("whom should it tell? Say --webhook")
+    wrong = [number for _, number in options.alert_below if not number.isdecimal() or len(number) > 6]
+    if wrong:
+        options.usage_error(f"--alert-below: {wrong[0]!r} is not a number of instances, as in orders=2")
+    below = tuple((service, int(number)) for service, number in options.alert_below)
+    return AlertSettings(tuple(options.webhook), below, options.alert_after)
 
 
 def _config(options: argparse.Namespace) -> Config:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from .. import AsyncPeer, Config, GossipError, PeerClosed
+from .alerts import Alerts
 from .api import Api
 from .discovery import Discovery
 from .door import Door
@@ -20,6 +21,7 @@ from .metrics import Metrics
 from .news import News
 from .original import Original
 from .probe import Observe, Probe
+from .rules import Rules
 from .settings import Settings
 from .stream import Streams
 
@@ -86,6 +88,8 @@ class Gateway:
         here = self._peer.address.rpartition(":")[0].strip("[]") if host in ("0.0.0.0", "::") else host
         mine = await self._peer.register(SERVICE_OF_GATEWAYS, host=here, port=port, id=self._peer.id)
         self._begin(self._follow())
+        if self._settings.alerts.webhooks:
+            self._begin(self._alerts(here, port).run(here, port))
         every = self._settings.probe_interval_s
         if self._observe is not None and every > 0:
             self._begin(Probe(self._peer, mine, self._observe, self.metrics.visibility.observe, every).run())
@@ -95,6 +99,18 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _alerts(self, host: str, port: int) -> Alerts:
+        rules = Rules(
+            self._peer,
+            self._settings.alerts,
+            cut_off=lambda: self.asgi.state in (b"isolated", b"alone"),
+            bounds_hit=lambda: self.metrics.bounds_hit(self._peer.status().counters),
+        )
+        self.news.listen(rules.see)
+        alerts = Alerts(self._peer, self._settings.alerts, rules, f"http://{host}:{port}/")
+        self.news.listen(alerts.hear)
+        return alerts
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))

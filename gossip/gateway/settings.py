@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from .. import ConfigError
+from .rules import AlertSettings
 
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9._~+/-]{8,512}=*\Z")  # RFC 6750, section 2.1; shorter ones can be guessed
 
@@ -34,6 +35,7 @@ class Settings:
     port: int = 5000
     token: str | None = None
     probe_interval_s: float = 60.0  # between two measurements of visibility; 0: none. More: fewer changes, coarser histograms
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     bounds: Bounds = field(default_factory=Bounds)
 
     def __post_init__(self) -> None:
