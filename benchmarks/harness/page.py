@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from .targets import TARGETS, Target, figures_of
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
 MARKS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+OURS = "this registry"
 NOISY = "too noisy to quote"
 
 # What the README shows: heading, benchmark, (label, figure). The first one is ours.
@@ -24,7 +24,7 @@ THREE = (
         "one lookup",
         "lookup",
         (
-            ("this registry", "lookup, 10 instances"),
+            (OURS, "lookup, 10 instances"),
             ("dict.get in a method (the limit)", "dict.get, in a method"),
             ("Redis GET", "redis GET"),
             ("serf RPC", "serf RPC members"),
@@ -36,7 +36,7 @@ THREE = (
         "a change visible at all of 30",
         "visibility",
         (
-            ("this registry", "registry, N = 30"),
+            (OURS, "registry, N = 30"),
             ("raw ZeroMQ (the limit)", "raw ZeroMQ, N = 30"),
             ("Redis pub/sub", "Redis pub/sub, N = 30"),
             ("pyre SHOUT", "pyre SHOUT, N = 30"),
@@ -47,7 +47,7 @@ THREE = (
         "kill -9 → gone at all of 10",
         "detection",
         (
-            ("this registry", "kill -9, N = 10"),
+            (OURS, "kill -9, N = 10"),
             ("the kernel closes the link (the limit)", "raw disconnect, N = 10"),
             ("etcd, lease of 5 s", "etcd, lease of 5 s"),
             ("serf", "serf, N = 10"),
@@ -145,10 +145,14 @@ def readme_table(results: Results) -> str:
     rows = []
     for heading, benchmark, lines in THREE:
         figures = figures_of(results, benchmark)
-        known = [(label, figures[name]) for label, name in lines if name in figures]
-        said = [f"{label} {shown(figure.median, figure.unit)}" for label, figure in known]
-        if said and not math.isnan(known[0][1].median):
-            rows.append((heading, f"**{said[0].removeprefix('this registry ')}**", " · ".join(said[1:])))
+        said = [
+            (label, shown(figures[name].median, figures[name].unit))
+            for label, name in lines
+            if name in figures and figures[name].samples
+        ]
+        if said and said[0][0] == OURS:
+            others = " · ".join(f"{label} {value}" for label, value in said[1:])
+            rows.append((heading, f"**{said[0][1]}**", others))
     return table(("", "this registry", "others in the same run"), rows)
 
 

@@ -151,7 +151,7 @@ def test_a_benchmark_that_raises_fails_the_run(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_all_benchmarks_are_found_by_their_measure() -> None:
-    assert {"absorb", "detection", "footprint", "join", "lookup", "visibility"} <= set(program.known())
+    assert {"absorb", "detection", "footprint", "join", "lookup", "scale", "visibility"} <= set(program.known())
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
