@@ -1,0 +1,283 @@
+"""What the fuzzer feeds: bytes as one frame to the codec, and bytes as a story told to a node.
+
+A story is a run of steps of eight bytes: which honest frame, what is done to it, over which channel it comes, and what
+time it is. So the fuzzer begins with what peers really say, and spends its effort on order, channels and damage.
+Invariants: a decoder returns a message or raises `WireError`; a node never raises, its tables keep their bounds, its digest
+is that of what it holds, and what it says is well-formed.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from gossip.config import Config, Limits, Repair
+from gossip.core.codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
+from gossip.core.effects import (
+    Answer,
+    Answered,
+    Asked,
+    Blamed,
+    Bound,
+    Call,
+    Effect,
+    Heard,
+    Input,
+    LinkClosed,
+    Probe,
+    Probed,
+    ProbeOutcome,
+    Publish,
+    Refused,
+    Remember,
+    Remembered,
+    Subscribed,
+    Unsubscribed,
+)
+from gossip.core.messages import (
+    Accusation,
+    Belief,
+    Charge,
+    Delta,
+    DialBack,
+    Done,
+    Entries,
+    Entry,
+    Evidence,
+    Foreign,
+    Header,
+    HeaderFlags,
+    Heartbeat,
+    History,
+    Message,
+    Ping,
+    Pong,
+    Reached,
+    Recall,
+    Sync,
+    Want,
+)
+from gossip.core.node import Node
+from gossip.core.selfhood import Identity
+from gossip.core.table import SETTLED_MAX, stamp
+from gossip.errors import WireError
+from gossip.model import Event, EventKind, Instance
+
+CODEC = Codec("default")
+LIFE = (1_000, 1)
+LATER = (2_000, 2)
+FAR = (1 << 62, 3)
+STEP = struct.Struct("!BBBBHBB")  # frame, channel, subject of the channel, damage, place of it, its value, time
+STEPS_MAX = 256
+LIMITS = Limits(
+    members_max=4,
+    floors_max=4,
+    subscribers_max=6,
+    instances_max=4,
+    origin_bytes_max=600,
+    table_bytes_max=6_000,
+    waiting_bytes_max=1_500,
+    joins_per_s=2.0,
+    accusations_seen_max=16,
+)
+CONFIG = Config(limits=LIMITS, repair=Repair(reorder_max=2))
+
+
+# one frame ------------------------------------------------------------------------------------------------------------
+
+
+def codec(data: bytes) -> None:
+    """Any bytes: a message, which can be said again, or a `WireError`."""
+    try:
+        message = CODEC.decode(data)
+    except WireError:
+        return
+    frame = CODEC.encode_delta(message) if isinstance(message, Delta) else CODEC.encode(message)
+    assert repr(message)
+    assert CODEC.decode(frame) == message
+
+
+# honest words ---------------------------------------------------------------------------------------------------------
+
+
+def _delta(origin: str, since: int, version: int, **fields: object) -> Delta:
+    put = tuple(Instance("orders", f"i{number}", "10.0.0.9", 80 + number, origin=origin) for number in range(version % 3))
+    header = Header(origin, f"10.0.0.{10 + len(origin)}", 7400, 7401) if since == 0 else None
+    return replace(Delta(origin, "", LIFE, since, version, header, put), **fields)  # type: ignore[arg-type]
+
+
+def _words() -> Iterator[Message]:
+    for origin in ("a", "bb", "me"):
+        yield from (_delta(origin, 0, 1), _delta(origin, 1, 2), _delta(origin, 2, 3), _delta(origin, 5, 6), _delta(origin, 0, 7))
+        yield _delta(origin, 3, 4, removed=(("orders", "i0"), ("orders", "i1")))
+        yield from (_delta(origin, 0, 8, parts=2, part=part) for part in (0, 1))
+        yield from (_delta(origin, 0, 1, incarnation=life) for life in (LATER, FAR))
+        yield _delta(origin, 0, 1 << 62)
+        header = Header(origin, "10.0.0.77", 7400, 7401, pulse=3)
+        yield _delta(origin, 1, 2, header=header)
+        yield _delta(origin, 1, 2, header=replace(header, flags=HeaderFlags.LEAVING))
+        yield from (_delta(origin, since, since + 1) for since in range(8, 14))
+    for _ in range(3):  # a story needs many members before a table is full
+        yield from (_delta(f"m{number}", 0, 1) for number in range(8))
+    for id in ("a", "me", "nobody"):
+        life = {"nobody": FAR}.get(id, LIFE)
+        charges = tuple(Charge(id, life, pulse, evidence) for pulse in (0, 3) for evidence in Evidence)
+        yield from (Accusation(accuser, LIFE, 1, charges) for accuser in ("a", "bb", "z"))
+        yield from (Ping(id, life, 0), Pong(id, life, 0, 1, True), Pong(id, life, 9, 1, False), DialBack(id), Recall(id))
+        yield from (Sync(id, life, version, 0, bool(version), bytes(2048)) for version in (0, 3))
+        entries = (Entry(id, life, 3, 0), Entry("bb", LATER, 1, 2))
+        yield from (Entries(id, True, b"\xff" * 32, entries, more) for more in (False, True))
+        yield from (Want(entries), Want(()), Done(id), Reached(id, True, None), Belief(id, EventKind.MEMBER_DEAD, "so"))
+        yield Heartbeat(CODEC.hash(id), life, 3, 0, 42, linked=True)
+        yield Heartbeat(CODEC.hash(id), LIFE, 1, 0, 42)
+        yield History(id, (Event(1, 1.0, EventKind.NOTICE, None, None, None, "so"),), False)
+    yield Foreign()
+
+
+@lru_cache(maxsize=1)
+def honest_frames() -> tuple[bytes, ...]:
+    """What peers say, one of every kind and some of most."""
+    return tuple(CODEC.encode_delta(word) if isinstance(word, Delta) else CODEC.encode(word) for word in _words())
+
+
+# a story --------------------------------------------------------------------------------------------------------------
+
+PAUSES_S = (*[0.0] * 12, *[0.001] * 6, *[0.05] * 5, 0.2, 0.3, 0.6, 0.6, 1.1, 3.0, 20.0, 700.0, 50_000.0)
+DAMAGES = ("none", "none", "none", "byte", "cut", "insert", "splice", "cluster", "repeat")
+CHANNELS = (
+    "told", "told", "told", "flood", "observers", "delegated", "delegated", "delegated", "delegated", "asked", "asked", "asked",
+    "asked", "asked", "asked", "asked", "answered", "answered", "answered", "closed",
+    "subscribed", "unsubscribed", "probed", "bound", "blamed", "refused", "remembered", "raw", "leave", "register", "seeds",
+)  # fmt: skip
+
+
+class Stage:
+    """One node and whoever pretends to be its world."""
+
+    def __init__(self) -> None:
+        identity = Identity("me", "me", "default", "", "10.0.0.1", 7400, 7401, 1_000, 7)
+        self.node = Node(
+            identity, config=CONFIG, chance=random.Random(1), seeds=("10.0.0.2:7400",), zero_configuration=False, check_reach=True
+        )
+        self.now = 0.0
+        self.calls: list[int] = []
+        self.probes: list[str] = []
+        self._see(self.node.start(0.0))
+
+    def _see(self, effects: list[Effect]) -> None:
+        """Whatever the node says, its peers can read."""
+        for effect in effects:
+            if isinstance(effect, (Call, Answer)):
+                CODEC.decode(effect.frame)
+            elif isinstance(effect, Publish) and effect.frame[:1] in (TOPIC_ALL, TOPIC_OBSERVERS):
+                CODEC.decode(effect.frame[1:])
+            if isinstance(effect, Call):
+                self.calls = [*self.calls[-7:], effect.call]
+            elif isinstance(effect, Probe):
+                self.probes = [*self.probes[-7:], effect.endpoint]
+            elif isinstance(effect, Remember):
+                self._see(self.node.handle(Remembered(effect.token, ()), self.now))
+
+    def step(self, frame: bytes, channel: str, subject: int, time: int) -> None:
+        """One input, or command, and perhaps a tick."""
+        self.now += PAUSES_S[time & 31]
+        if channel == "leave":
+            self._see(self.node.leave(self.now) if subject == 7 else [])
+        elif channel == "register":
+            key = "orders", f"mine-{subject % 3}"
+            known = self.node.mine(key) is not None
+            mine = Instance(*key, "10.0.0.1", 80, origin=self.node.id)
+            self._see(self.node.deregister([key], self.now) if known else self.node.register(mine, 1.0, self.now))
+        elif channel == "seeds":
+            self._see(self.node.set_seeds([f"10.0.0.{subject}:7400"], self.now))
+        else:
+            self._see(self.node.handle(self._input(frame, channel, subject), self.now))
+        if time & 32:
+            self._see(self.node.tick(max(self.now, min(self.node.next_deadline(), self.now + 1.0))))
+
+    def _input(self, frame: bytes, channel: str, subject: int) -> Input:
+        me = self.node.local.me.hash
+        endpoint = f"10.0.0.{subject % 16}:7401"
+        ids = [CODEC.hash(id) for id in ("a", "bb", "me", "x", "m1")] + [bytes([subject]) * 8]
+        topic = (TOPIC_SELF + ids[subject % len(ids)], TOPIC_OBSERVERS, TOPIC_ALL, frame[:12])[subject & 3]
+        if channel == "told":
+            return Heard(TOPIC_SELF + me + frame, endpoint)
+        if channel in ("flood", "observers"):
+            return Heard((TOPIC_ALL if channel == "flood" else TOPIC_OBSERVERS) + frame, endpoint)
+        if channel == "delegated":
+            return Heard(TOPIC_SELF + me + CODEC.envelope(subject % 3, subject << 56, ids[subject % len(ids)]) + frame, endpoint)
+        if channel == "answered":
+            return Answered(self.calls[subject % len(self.calls)] if self.calls else subject, frame)
+        if channel == "probed":
+            known = self.probes[subject % len(self.probes)] if self.probes else endpoint
+            return Probed(known, tuple(ProbeOutcome)[subject % len(ProbeOutcome)])
+        return {
+            "asked": Asked(b"token%d" % (subject % 4), frame),
+            "closed": LinkClosed(endpoint),
+            "subscribed": Subscribed(topic),
+            "unsubscribed": Unsubscribed(topic),
+            "bound": Bound(endpoint, bool(subject & 1)),
+            "blamed": Blamed(endpoint),
+            "refused": Refused(self.calls[-1] if self.calls else subject),
+            "remembered": Remembered(b"token", ()),
+            "raw": Heard(frame, endpoint),
+        }[channel]
+
+    def check(self) -> None:
+        """All that must be so whatever was said."""
+        node, local, table = self.node, self.node.local, self.node.local.table
+        alive = list(table.alive())
+        stamps = [stamp(origin.hash, origin.incarnation, origin.version) for origin in alive if origin.version]
+        assert table.digest == sum(stamps) % (1 << 64) == sum(table.sums) % (1 << 64)
+        assert table.living == len(alive) <= LIMITS.members_max
+        assert set(table.by_hash.values()) == set(table.origins.values())
+        assert local.overlay.members == {origin.hash for origin in alive}
+        others = [origin for origin in table.origins.values() if origin is not local.me]
+        arriving = list(node._merger._arriving.values())
+        assert len(others) - table.living + 1 <= SETTLED_MAX
+        assert table.held_bytes == sum(origin.held_bytes for origin in [*others, *arriving])
+        assert table.waiting_bytes == sum(origin.waiting_bytes for origin in [*others, *arriving]) <= LIMITS.waiting_bytes_max
+        for origin in others:
+            assert len(origin.instances) <= LIMITS.instances_max
+            assert len(origin.early) <= CONFIG.repair.reorder_max
+            assert origin.incarnation[0] < FAR[0] or origin.id in node._jumps._vouched
+        assert len(local.fan.subscribers) <= LIMITS.subscribers_max
+        assert len(node._detector._seen) <= LIMITS.accusations_seen_max
+        shown = {instance.key for origin in alive for instance in origin.instances.values()}
+        assert local.directory.count == len(shown)
+        assert local.me.incarnation[0] < 1 << 60
+        assert isinstance(node.next_deadline(), float)
+
+
+def damaged(frame: bytes, damage: str, place: int, value: int, other: bytes) -> bytes:
+    """The frame as a hostile or broken peer would send it."""
+    at = place % (len(frame) + 1)
+    if damage == "byte":
+        return frame[:at] + bytes([value]) + frame[at + 1 :]
+    if damage == "cut":
+        return frame[:at]
+    if damage == "insert":
+        return frame[:at] + bytes([value]) * (1 + value % 9) + frame[at:]
+    if damage == "splice":
+        return frame[:at] + other[at:]
+    if damage == "cluster":
+        return frame[:2] + bytes([value]) * 8 + frame[10:]
+    return frame * 2 if damage == "repeat" else frame
+
+
+def node(data: bytes) -> None:
+    """Any bytes as a story; nothing it tells raises, and the tables hold their bounds after each step."""
+    stage, frames = Stage(), honest_frames()
+    for offset in range(0, min(len(data), STEPS_MAX * STEP.size) - STEP.size + 1, STEP.size):
+        which, channel, subject, damage, place, value, time = STEP.unpack_from(data, offset)
+        frame = frames[which % len(frames)]
+        other = frames[(which + value) % len(frames)]
+        frame = damaged(frame, DAMAGES[damage % len(DAMAGES)], place, value, other)
+        stage.step(frame, CHANNELS[channel % len(CHANNELS)], subject, time)
+        stage.check()
+
+
+TARGETS = {"codec": codec, "node": node}
