@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
+SECONDS ?= 60
 
 # An active virtualenv or the user's pip settings may choose the index, but not where things are installed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -12,7 +13,7 @@ unexport PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint bench bench-setup clean
+.PHONY: help demo test test-all lint audit fuzz bench bench-setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -27,9 +28,17 @@ test: $(VENV)/installed-dev ## all tests
 test-all: $(VENV)/installed-dev ## the tests that start no processes, on every CPython 3.10 to 3.14 there is here
 	@$(PY) -m nox --session tests $(if $(ARGS),-- $(ARGS))
 
-lint: $(VENV)/installed-dev ## ruff and mypy
+lint: $(VENV)/installed-dev ## ruff, mypy, bandit, and the audit
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy gossip
+	@$(PY) -m bandit --quiet --configfile pyproject.toml --recursive gossip
+	@$(MAKE) --no-print-directory audit
+
+audit: $(VENV)/installed-dev ## published vulnerabilities of what is installed; says so where the service cannot be reached
+	@$(PY) .ci/audit.py
+
+fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SECONDS=60; ARGS="codec" or "node" for one
+	@$(PY) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
 
 bench: $(VENV)/installed-bench ## all benchmarks beside their anchors, 30 minutes; QUICK=1: 3 minutes, small
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(ARGS)
@@ -65,4 +74,9 @@ $(VENV)/installed-dev: $(PY) pyproject.toml
 $(VENV)/installed-bench: $(VENV)/installed
 	@echo "installing the tools of the benchmarks into $(VENV) ..."
 	@$(PY) -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+# atheris has no wheels for some systems; there the fuzzer's corpus is run without it, and that is said.
+$(VENV)/installed-fuzz: $(VENV)/installed-dev
+	@$(PY) -m pip install --quiet --only-binary atheris --editable '.[fuzz]' || echo "atheris cannot be installed here"
 	@touch $@

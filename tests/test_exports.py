@@ -16,9 +16,9 @@ import gossip
 ROOT = Path(__file__).parents[1]
 
 PUBLIC_NAMES = """
-    AsyncPeer AsyncRegistration AsyncWatch Check Config ConfigError Event EventKind GossipError InsecureWarning Instance InstanceState
-    Labels Lookups Member MemberState NoInstances Observer Peer PeerClosed PeerForked PeerState Registration RegistrationError
-    Route StaticPeer Status Watch WireError __version__
+    AsyncPeer AsyncRegistration AsyncWatch Check Config ConfigError Event EventKind GossipError InsecureWarning Instance
+    InstanceState Labels Lookups Member MemberState NoInstances Observer Peer PeerClosed PeerForked PeerState Registration
+    RegistrationError Route StaticPeer Status Watch WireError __version__
 """.split()
 
 PROBE = """

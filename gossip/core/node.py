@@ -377,7 +377,7 @@ class Node:
             if frame[TOPIC_BYTES + 1] != _ENVELOPE_KIND:
                 return self._on_told(frame[TOPIC_BYTES:], now)
             return self._on_delegated(frame, now)
-        elif frame[:1] == TOPIC_ALL:
+        if frame[:1] == TOPIC_ALL:
             message = self.local.codec.decode(frame[1:])
             if isinstance(message, Accusation):
                 self._detector.hear(message, frame[1:], now)
