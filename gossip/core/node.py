@@ -395,8 +395,8 @@ class Node:
             raise WireError("a broken envelope")
         local.counters["broadcasts_received"] += 1
         body = delegated.frame
-        local.delegate(delegated.ring, delegated.limit, body)
         head = local.codec.delta_head(body)
+        local.delegate(delegated.ring, delegated.limit, body)
         if head is None:
             local.counters["frames_unknown"] += 1
         elif self._merger.is_duplicate(head.origin, head.incarnation, head.version):
@@ -407,7 +407,13 @@ class Node:
         return True
 
     def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> None:
-        delta = self.local.codec.decode(frame)
+        try:
+            delta = self.local.codec.decode(frame)
+        except UnknownKind:
+            raise
+        except WireError as error:  # who carried it had no time to read it, as I had not: nobody is blamed
+            self._complain(str(error), now)
+            return
         if not isinstance(delta, Delta):
             return
         known = self.local.table.origins.get(delta.origin)
@@ -700,13 +706,17 @@ class Node:
     def _drop(self, input: Input, why: str, now: float) -> None:
         """A frame that is no message of ours: count it, and hold it against whoever sent it."""
         local = self.local
-        local.bounds.hit("frames_dropped", local.me.id, f"dropped a frame that is no message of ours ({why})", now)
+        self._complain(why, now)
         if isinstance(input, Heard) and input.source is not None:
             local.out.append(Blame(input.source))
         elif isinstance(input, Answered):
             self._repair.garbled(input.call, now)
         elif isinstance(input, Asked) and self._standing.misbehaved(input.token, now):
             local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is not read for a minute: " + why, now)
+
+    def _complain(self, why: str, now: float) -> None:
+        local = self.local
+        local.bounds.hit("frames_dropped", local.me.id, f"dropped a frame that is no message of ours ({why})", now)
 
     def _on_blamed(self, input: Blamed, now: float) -> None:
         if self._standing.misbehaved(input.endpoint, now):

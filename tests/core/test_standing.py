@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gossip.config import Config, Limits
-from gossip.core.effects import Asked, Blame, Blamed, Effect, Happened, Heard, Shun
+from gossip.core.codec import DELTA_HEAD, TOPIC_SELF
+from gossip.core.effects import Asked, Blame, Blamed, Effect, Happened, Heard, Publish, Shun, Subscribed
 from gossip.core.messages import Sync
 from gossip.core.node import STANDING_S, Node
 from gossip.core.standing import SOURCES_MAX, Standing
@@ -86,3 +87,22 @@ def test_how_many_bad_frames_are_too_many_is_a_setting(node_of: Any) -> None:
     config = Config(limits=dataclasses.replace(Limits(), bad_frames_max=2))
     node: Node = node_of(1, config=config)
     assert [kinds(node.handle(Blamed("e"), 1.0)) for _ in range(2)] == [[], [Happened, Shun]]
+
+
+def delegated(make: Any, node: Node, body: bytes) -> Heard:
+    return Heard(TOPIC_SELF + node.local.me.hash + make.codec.envelope(0, 0, make.codec.hash("a")) + body, "10.0.0.9:7401")
+
+
+def test_who_passes_on_what_it_had_no_time_to_read_is_not_blamed(node_of: Any, make: Any) -> None:
+    node: Node = node_of(1)
+    head = make.codec.encode_delta(make.state("b"))[: DELTA_HEAD.size]
+    assert Blame not in kinds(node.handle(delegated(make, node, head + b"garbage"), 1.0))
+    assert node.local.counters["frames_dropped"] == 1
+
+
+def test_what_shows_at_once_to_be_garbage_is_blamed_and_not_passed_on(node_of: Any, make: Any) -> None:
+    node: Node = node_of(1)
+    node.handle(Subscribed(TOPIC_SELF + make.codec.hash("x")), 1.0)
+    effects = node.handle(delegated(make, node, b"\xff" * 40), 1.0)
+    assert Blame in kinds(effects)
+    assert Publish not in kinds(effects)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gossip.core.codec import DELTA_HEAD
 from gossip.core.effects import Heard, Publish
 from gossip.core.messages import Delta
 from gossip.simulation import SimulatedPeer
@@ -91,3 +92,17 @@ def test_a_link_that_carries_garbage_is_cut_for_a_minute_by_all_and_others_go_on
     place.cluster.run(70.0)
     assert all(peer.links[liar.publisher].link is not None for peer in honest)
     assert place.deaths() == []
+
+
+def test_a_liar_cannot_have_the_links_of_honest_relays_cut(town: Any) -> None:
+    place = town(20, seed=8)
+    liar = place[0]
+    codec, local = liar.node.local.codec, liar.node.local
+    head = codec.encode_delta(Delta("nobody", "", (1_700_000_000_000, 1), 0, 1, local.me.header))[: DELTA_HEAD.size]
+    for _ in range(40):
+        local.broadcast(head + b"garbage")
+        effects, local.out = local.out, []
+        liar.perform(effects)
+    place.cluster.run(2.0)
+    assert sum(peer.node.local.counters["frames_dropped"] for peer in place.peers) > 40
+    assert [peer.node.local.counters["links_shunned"] for peer in place.peers] == [0] * 20
