@@ -11,6 +11,7 @@ import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .blocking import Blocking
 from .bus.sockets import Sockets
@@ -23,7 +24,15 @@ from .model import Event
 from .registration import Command
 
 RECALL_TIMEOUT_S = 5.0
-FOREIGN = "peers of another cluster"  # as `ObserverNode.met` calls them
+FOREIGN, TURNED_AWAY = "peers of another cluster", "somebody with another secret"  # as `ObserverNode.met` calls them
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one caller of `why` waits for."""
+
+    call: int = 0
+    found: Recollected | None = None
 
 
 class Observer(Blocking):
@@ -51,7 +60,7 @@ class Observer(Blocking):
         if seeds is not None and not seeds:
             raise ConfigError("seeds=[]: an observer needs somebody to observe. Name a peer: seeds=['10.0.0.5:7400']")
         self._asked = tuple(seeds or ())
-        self._recollections: dict[int, Recollected | None] = {}  # by call; None while it is awaited
+        self._answers: dict[int, _Answer] = {}  # awaited, by call; the bus thread's
 
     def _check_reach(self, *, insecure: bool) -> None:
         self._beyond = insecure or self._keyring is not None
@@ -100,39 +109,44 @@ class Observer(Blocking):
         Names as for `Peer.why`. Asks again, another peer if need be, until `timeout` seconds are over; None waits for ever.
         Raises `TimeoutError` if nobody answered by then, `ConfigError` for a name that is no text, `PeerClosed`.
         """
-        call = self._must(self._recalling(checked_name(name), timeout))
-        wanted = self._recollection_wanted(name, call, timeout)
-        found: Recollected | None = None
+        answer = _Answer()
+        wanted = self._answer_wanted(checked_name(name), answer, timeout)
         try:
-            found = self._wait(wanted, timeout)
+            self._must(self._recalling(name, answer, math.inf if timeout is None else timeout))
+            found: Recollected = self._wait(wanted, timeout)
         finally:
-            self._recollections.pop(call, None)
-            if found is None:  # interrupted, perhaps
-                self._post(lambda node, now: (node.forget(call, now), None), bounded=False)
+            if answer.found is None:  # too late, or interrupted
+                self._post(self._forgetting(answer), bounded=False)
         if not found.sender:
             raise TimeoutError(wanted.missing())
         return found.events
 
-    def _recalling(self, name: str, timeout: float | None) -> Command:
-        patience = math.inf if timeout is None else timeout
-
-        def command(node: ObserverNode, now: float) -> tuple[list[Effect], int]:
-            effects, call = node.recall(name, now, patience)
-            self._recollections[call] = None
-            return effects, call
+    def _recalling(self, name: str, answer: _Answer, patience_s: float) -> Command:
+        def command(node: ObserverNode, now: float) -> tuple[list[Effect], None]:
+            effects, answer.call = node.recall(name, now, patience_s)
+            self._answers[answer.call] = answer
+            return effects, None
 
         return command
 
-    def _recollection_wanted(self, name: str, call: int, timeout: float | None) -> Wanted:
+    def _forgetting(self, answer: _Answer) -> Command:
+        def command(node: ObserverNode, now: float) -> tuple[list[Effect], None]:
+            self._answers.pop(answer.call, None)
+            return node.forget(answer.call, now), None
+
+        return command
+
+    def _answer_wanted(self, name: str, answer: _Answer, timeout: float | None) -> Wanted:
         def missing() -> str:
             where = f"{self.source}, which is followed, did not answer" if self.source else "no peer is followed now"
             return f"nobody told what happened to {name!r} within {timeout} s: {where}. Ask again, or raise timeout="
 
-        return Wanted(lambda: self._recollections.get(call), missing)
+        return Wanted(lambda: answer.found, missing)
 
     def _on_recollected(self, effect: Recollected) -> None:
-        if effect.call in self._recollections:
-            self._recollections[effect.call] = effect
+        answer = self._answers.pop(effect.call, None)
+        if answer is not None:
+            answer.found = effect
             self._wake_waiters()
 
     def _sync_wanted(self, timeout: float | None) -> Wanted:
@@ -142,10 +156,12 @@ class Observer(Blocking):
             met = node.met if isinstance(node, ObserverNode) else {}
             where = ", ".join(self._asked) or "the common ports of this machine (127.0.0.1:7400 …)"
             strangers = "; only peers of other clusters did" if FOREIGN in met else ""
+            if TURNED_AWAY in met:
+                strangers += "; somebody there has another secret, or none, or is no peer"
             return (
                 f"no peer of cluster {self._cluster!r} that is in sync answered at {where}{strangers}, "
                 f"{time.monotonic() - self._started_at:.1f} s after the start. "
-                "Check that one runs, its cluster, and its contact: seeds=['host:port']"
+                "Check that one runs, its cluster, secret= if it has one, and its contact: seeds=['host:port']"
             )
 
         return Wanted(lambda: True if node.synced else None, missing)

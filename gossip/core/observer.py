@@ -34,6 +34,7 @@ from .effects import (
     Input,
     LinkClosed,
     Listen,
+    Refused,
 )
 from .local import Chance, Local
 from .membership import Membership
@@ -316,6 +317,7 @@ class ObserverNode:
         """Nobody tells of more than may live."""
         most = 2 * self.local.config.limits.members_max
         if max(len(talk.theirs), len(talk.suspected), len(talk.news)) > most:
+            self.local.bounds.hit("entries_refused", talk.partner, f"{talk.partner} tells of more than {most} members", now)
             self._give_up(call, "more members than config.limits.members_max", now)
 
     def _on_entries(self, call: int, talk: Talk, message: Entries, frame: bytes, now: float) -> None:
@@ -465,6 +467,9 @@ class ObserverNode:
         self._sync_at = NEVER
         self._seek(now)
 
+    def _on_refused(self, input: Refused, now: float) -> None:
+        self._give_up(input.call, "somebody with another secret", now)
+
     def _on_link_closed(self, input: LinkClosed, now: float) -> None:
         if self.source is not None and self.source.publisher == input.endpoint:
             self._lose_source(now)
@@ -523,5 +528,6 @@ class ObserverNode:
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         Heard: _on_heard,
         Answered: _on_answered,
+        Refused: _on_refused,
         LinkClosed: _on_link_closed,
     }

@@ -50,7 +50,7 @@ class Recollections:
         """Ask, and again of whoever is followed then, until the answer or the end of the patience. Returns a number."""
         number = self._new_call()
         if len(self._questions) >= RECALLS_MAX:
-            self._local.counters["recalls_refused"] += 1
+            self._local.bounds.hit("recalls_unasked", self._local.me.id, f"{RECALLS_MAX} questions are open", now)
             self._local.out.append(Recollected(number, "", ()))
         else:
             self._questions[number] = question = Question(name, now + patience_s, now)

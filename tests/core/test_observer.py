@@ -10,7 +10,7 @@ import pytest
 
 from gossip.config import Config, Limits
 from gossip.core.candidates import DIALS_MAX, PASS_OVER_S
-from gossip.core.effects import Answered, Call, Connect, Effect, HangUp, Happened, Heard, LinkClosed, Recollected
+from gossip.core.effects import Answered, Call, Connect, Effect, HangUp, Happened, Heard, LinkClosed, Recollected, Refused
 from gossip.core.messages import (
     BUCKETS,
     Belief,
@@ -437,6 +437,14 @@ def test_a_call_to_somebody_else_that_is_given_up_does_not_cost_the_source(bench
         observer.until(float(second))
     assert observer.source == "a"
     assert [endpoint for endpoint, message in observer.asked if isinstance(message, Sync)][2:] == ["10.0.0.1:7400"] * 2
+
+
+def test_who_turns_it_away_is_given_up_at_once(bench: Any) -> None:
+    observer = bench("10.0.0.1:7400", "10.0.0.2:7400")
+    call = observer.call_to("10.0.0.1:7400")
+    observer._take(observer.node.handle(Refused(call), 0.0))
+    assert set(observer.calls.values()) == {"10.0.0.2:7400"}
+    assert observer.node.met == {"somebody with another secret": 1}
 
 
 def test_a_source_that_answers_no_questions_is_lost(bench: Any) -> None:
