@@ -79,7 +79,7 @@ class SimulatedPeer(Reads):
         self.when_resumed: list[Callable[[], object]] = []
         self._calls: dict[int, Talk | None] = {}
         self._zone = node.local.me.zone
-        self._balance = Balance(node.local.config.balancing)
+        self._balance = Balance(node.local.config.balancing, clock=lambda: cluster.network.now)
         self._views = Catalogue()
         self._unseen: list[Changed] = []  # changes that no reader has looked at yet
         self._log: EventLog | None = None
@@ -136,7 +136,8 @@ class SimulatedPeer(Reads):
         self.perform(self.node.replace(drained, self.network.now))
 
     def report_failure(self, instance: Instance) -> None:
-        """As `Peer.report_failure`."""
+        """As `Peer.report_failure`; the back-off is counted in simulated time."""
+        self._note_failure(instance, self.network.now)
         self.perform(self.node.report_failure(instance.key, self.network.now))
 
     def members(self) -> dict[str, Member]:

@@ -65,6 +65,8 @@ _ALL = (
              "survivors equal ≤ 15 s; deaths seen p99 ≤ 10 s", few=50),
     Scenario("pauses", "9", "a tenth of the processes stands still for 2.5 to 10 s, again and again", deaths.pauses, 30, 2.0,
              "back ≤ 2 s; those that stood still accuse nobody", few=16, brief=0.7),
+    Scenario("slow", "10", "2 of 10 processes are starved for a minute: each runs for a moment every 2 s", deaths.slow, 10, 1.0,
+             "healthy peers held dead: 0; slow ones ≤ 1 flip each"),
     Scenario("clocks", "11", "wall clocks jump by −1 h, +1 h, −10 years, and differ by ±1 h", lives.clocks, 30, 1.0,
              "no effect on liveness; restart after a backward jump equal ≤ 2 s", few=16, brief=0.5),
     Scenario("restart-lower-clock", "12", "restarts under the same id, nothing saved, the clock behind", lives.restarts, 30, 1.0,

@@ -7,6 +7,8 @@ from ..peers import SimulatedPeer
 from ..stage import Stage, quantile
 
 DEAD_SHARE = 0.3
+LATE_S = 8.0
+STARVED_S = 2.0
 
 
 def _gone_from(stage: Stage, ids: list[str], most_s: float, at: list[SimulatedPeer] | None = None) -> float:
@@ -71,27 +73,44 @@ def pauses(stage: Stage) -> None:
 
 
 def half_change(stage: Stage) -> None:
-    """Row 28. One peer hears nothing for a while: what the dead one said reaches it, and is passed on, after the verdict."""
+    """Row 28. All that the dying one sends is slow: its last words come when it has long been buried as silent."""
     stage.grow()
     revived = 0
     end = stage.now + stage.seconds
     while stage.now < end and len(stage.living) > 6:
-        dying, late = stage.random.sample(stage.living, 2)
-        stage.truth.trouble([late], float("inf"))
-        stage.network.clog(late.host)
+        dying = stage.random.choice(stage.living)
+        stage.truth.trouble([dying], float("inf"))
+        stage.network.set_weather(Weather(latency_s=LATE_S, jitter_s=LATE_S / 2), [dying.host])
+        stage.run(4.0)
         for _ in range(3):
             stage.register(dying)
-        stage.run(0.0003)  # less than a hop: it reaches some
-        stage.register(dying)
+        stage.run(0.5)  # what it said is on its way to all
         stage.kill([dying])
-        others = [peer for peer in stage.living if peer is not late]
-        _gone_from(stage, [dying.id], 10.0, others)
-        seen = _lives_told(stage, dying, others)
-        stage.network.unclog(late.host)
-        stage.truth.trouble([late], stage.now)
-        stage.run(5.0)
-        revived += _lives_told(stage, dying, others) - seen
+        _gone_from(stage, [dying.id], 20.0)
+        seen = _lives_told(stage, dying, stage.living)
+        stage.run(2 * LATE_S)
+        revived += _lives_told(stage, dying, stage.living) - seen
+        stage.network.clear_weather()
     stage.figure("second lives", revived, 0)
+    stage.calm(10.0)
+
+
+def slow(stage: Stage) -> None:
+    """Row 10, simulated, after Lifeguard: a fifth of the processes is starved of its processor."""
+    stage.grow()
+    starved = stage.some(stage.living, 0.2)
+    stage.truth.trouble(starved, float("inf"))
+    before = sum(peer.node.local.counters["accusations_made"] for peer in starved)
+    for peer in starved:
+        stage.cluster.slow(peer, STARVED_S)
+    stage.run(stage.seconds)
+    accused = sum(peer.node.local.counters["accusations_made"] for peer in starved) - before
+    for peer in starved:
+        stage.cluster.slow(peer, 0.0)
+    stage.truth.trouble(starved, stage.now)
+    stage.figure("healthy ones held dead", stage.checkers.counts["I4"], 0)
+    stage.figure("flips of each slow one", stage.flips(peer.id for peer in starved), 1)
+    stage.figure("accusations by each slow one", accused / len(starved), 2.0)
     stage.calm(10.0)
 
 

@@ -93,7 +93,7 @@ def retention(stage: Stage) -> None:
             stage.register(peer)
         stage.run(5.0)
         cut, still, dying, *others = stage.living
-        stage.partition([cut], [still, dying, *others])
+        stage.partition([cut], [still], [dying, *others])
         stage.pause([still])
         stage.run(10.0)
         _change_all(stage, dying, others)
