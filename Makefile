@@ -73,7 +73,7 @@ $(VENV)/installed-dev: $(PY) pyproject.toml
 
 $(VENV)/installed-bench: $(VENV)/installed
 	@echo "installing the tools of the benchmarks into $(VENV) ..."
-	@$(PY) -m pip install --quiet --editable '.[bench]'
+	@$(PY) -m pip install --quiet --editable '.[bench,http]'
 	@touch $@
 
 # atheris has no wheels for some systems; there the fuzzer's corpus is run without it, and that is said.

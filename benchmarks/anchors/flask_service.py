@@ -19,6 +19,7 @@ class Discovery:
     """A client with one connection that is kept open."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
 
     def register(self, name: str, address: str, port: int) -> None:

@@ -24,6 +24,7 @@ from .probe import Observe
 from .problems import MEDIA_TYPE, Problem
 from .settings import Bounds, Settings
 
+BACKLOG = 2048
 STOP_S = 3.0  # requests under way at the end get so long
 
 
@@ -107,6 +108,7 @@ def bind(settings: Settings) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(place)
+        sock.listen(BACKLOG)  # now: whoever is told that it started may connect at once
     except OSError as error:
         sock.close()
         raise ConfigError(
