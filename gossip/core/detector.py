@@ -34,7 +34,8 @@ DOUBT_PINGS = 3
 ACCUSERS_MAX = 64  # remembered of one case; watchers are 8
 DOUBLINGS_MAX = 16
 REPROBES_S = (0.03, 0.1, 0.3)  # a dying process closes its links before its listening socket: knock again
-SILENCE_LOOK_S = 1.0  # watches are looked at so often at least: cases end and pings return in between
+SILENCE_LOOK_S = 1.25  # watches are looked at so often at least: cases end and pings return in between
+SILENCE_EARLY_S = 0.5  # or when there is a tick anyway, so that an idle peer wakes once an interval, not twice
 PINGS = 3  # over connections of their own: where a fifth of the packets is lost, one alone fails every second time
 FLIPS_MAX = 2  # refuted deaths of one subject within `FLIP_WINDOW_S`; after that, silence alone waits
 FLIP_WINDOW_S = 60.0
@@ -233,7 +234,7 @@ class Detector:
         self._local.counters["pauses"] += 1
 
     def _check_silence(self, now: float) -> None:
-        if now < self._silence_due:
+        if now < self._silence_due - SILENCE_EARLY_S:
             return
         silent, due = [], now + SILENCE_LOOK_S
         for id, watch in self.watches.items():

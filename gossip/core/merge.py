@@ -68,7 +68,7 @@ class Merger:
             taken = self._take_unknown(delta, frame, now)
         else:
             taken = self._take_known(origin, delta, frame, now)
-        self._local.counters[f"deltas_{taken.outcome.name.lower()}"] += 1
+        self._local.counters[taken.outcome.counter] += 1
         if taken.outcome is Outcome.APPLIED:
             self._take_early(self._local.table.origins[delta.origin], now)
         return taken

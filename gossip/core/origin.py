@@ -26,7 +26,12 @@ def record_bytes(instance: Instance) -> int:
 
 
 class Outcome(Enum):
-    """What became of a delta."""
+    """What became of a delta. `counter` is the name under which it is counted."""
+
+    counter: str
+
+    def __init__(self, word: str) -> None:
+        self.counter = f"deltas_{word.replace(' ', '_')}"
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"
