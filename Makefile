@@ -23,7 +23,7 @@ demo: $(VENV)/installed ## a cluster on this machine, shown at work
 	@$(PY) nodes/demo.py $(ARGS)
 
 test: $(VENV)/installed-dev ## all tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 test-all: $(VENV)/installed-dev ## the tests that start no processes, on every CPython 3.10 to 3.14 there is here
 	@$(PY) -m nox --session tests $(if $(ARGS),-- $(ARGS))

@@ -1,10 +1,15 @@
-"""One seed for all random tests of a run: `pytest --seed=N` repeats a run that failed."""
+"""One seed for all random tests of a run: `pytest --seed=N` repeats a run that failed.
+
+`pytest -n 2 --dist loadgroup` (as `make test` does) runs what only computes beside what has sockets, processes or deadlines;
+the latter stay in one process, one after the other, since they share the machine's ports and its patience.
+"""
 
 from __future__ import annotations
 
 import random
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -17,6 +22,9 @@ hypothesis.settings.load_profile("gossip")
 
 _SEED = pytest.StashKey[int]()
 
+TESTS = Path(__file__).parent
+COMPUTING = frozenset("catalogue core properties simulation test_transcripts.py".split())  # no sockets, no real time
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, metavar="N", help="seed of the random tests; by default a new one in every run")
@@ -26,8 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in its background deaf to SIGINT, and the processes of the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    given = config.getoption("--seed")
-    config.stash[_SEED] = random.SystemRandom().randrange(1 << 32) if given is None else given
+    if config.option.seed is None:
+        config.option.seed = random.SystemRandom().randrange(1 << 32)  # an option, so that all processes of a run share it
+    config.stash[_SEED] = config.option.seed
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if not item.path.is_relative_to(TESTS) or item.path.relative_to(TESTS).parts[0] not in COMPUTING:
+                item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
