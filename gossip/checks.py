@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from .bus import native
 from .bus.hush import logger
@@ -79,6 +78,8 @@ class Check:
 def _is_target(text: str) -> bool:
     if text == "tcp":
         return True
+    from urllib.parse import urlsplit  # here, as below: most peers check no URL
+
     try:
         url = urlsplit(text)
         clean = text.isascii() and text.isprintable() and " " not in text
@@ -244,6 +245,7 @@ def _said(error: BaseException) -> str:
 def _asked(url: str, timeout: float) -> str | None:
     import http.client
     import ssl
+    from urllib.parse import urlsplit
 
     parts = urlsplit(url)
     secure = parts.scheme == "https"

@@ -12,11 +12,11 @@ spreads callers; elsewhere, as without the option, only one door answers.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
 import struct
 import sys
+from array import array
 from dataclasses import dataclass
 
 import zmq
@@ -159,7 +159,7 @@ def _filter(listener: socket.socket, on: bool) -> None:
         return
     with contextlib.suppress(OSError):  # nothing to be taken off
         if on:
-            program = ctypes.create_string_buffer(_DROP_ALL)
-            listener.setsockopt(socket.SOL_SOCKET, _FILTER_ON, struct.pack("HL", 1, ctypes.addressof(program)))
+            program = array("B", _DROP_ALL)
+            listener.setsockopt(socket.SOL_SOCKET, _FILTER_ON, struct.pack("HL", 1, program.buffer_info()[0]))
         else:
             listener.setsockopt(socket.SOL_SOCKET, _FILTER_OFF, 0)
