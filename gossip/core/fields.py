@@ -167,6 +167,12 @@ def as_incarnation(start: Any, nonce: Any) -> Incarnation:
     return as_number(start), as_number(nonce, NONCE_MAX)
 
 
+@lru_cache(maxsize=4096)
+def _as_service(name: Any) -> str:
+    """One object for each name, however many records bear it; names recur, so the cache is also quicker than the pattern."""
+    return as_text(name, SERVICE_PATTERN)
+
+
 @lru_cache(maxsize=16384)
 def _as_address(host: Any) -> str:
     found = ipaddress.ip_address(as_text(host, HOST_PATTERN))
@@ -225,7 +231,7 @@ def _as_routes(value: Any) -> tuple[str, ...]:
 def as_instance(value: Any, zone: str, origin: str) -> Instance:
     f = as_fields(value, 8)
     return Instance(
-        as_text(f[0], SERVICE_PATTERN),
+        _as_service(f[0]),
         as_text(f[1], ID_PATTERN),
         as_text(f[2], HOST_PATTERN),
         as_number(f[3], 65535, 1),
@@ -246,7 +252,7 @@ def extras_of(puts: tuple[Any, ...]) -> Iterator[tuple[InstanceKey, tuple[object
 
 def as_key(value: Any) -> InstanceKey:
     f = as_fields(value, 2)
-    return as_text(f[0], SERVICE_PATTERN), as_text(f[1], ID_PATTERN)
+    return _as_service(f[0]), as_text(f[1], ID_PATTERN)
 
 
 def as_charge(value: Any) -> Charge:
