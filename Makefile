@@ -37,7 +37,7 @@ lint: $(VENV)/installed-dev ## ruff, mypy, bandit, and the audit
 audit: $(VENV)/installed-dev ## published vulnerabilities of what is installed; says so where the service cannot be reached
 	@$(PY) .ci/audit.py
 
-fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SECONDS=60; ARGS="codec" or "node" for one
+fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SECONDS=60; ARGS="codec", "node" or "observer" for one
 	@$(PY) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
 
 bench: $(VENV)/installed-bench ## all benchmarks beside their anchors, 30 minutes; QUICK=1: 3 minutes, small

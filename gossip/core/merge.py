@@ -132,11 +132,18 @@ class Merger:
         self._arriving.pop(origin.id, None)
         self._local.table.release(origin)
 
+    def _is_full(self, id: str, now: float) -> bool:
+        """Whether there is no room for one more living member."""
+        limit = self._local.config.limits.members_max
+        if self._local.table.living < limit:
+            return False
+        why = f"{id} is not taken in: {limit} members is the limit; raise limits.members_max"
+        self._local.bounds.hit("members_refused", id, why, now)
+        return True
+
     def _has_room(self, delta: Delta, arriving: Origin | None, now: float) -> bool:
         local, limits = self._local, self._local.config.limits
-        if local.table.living >= limits.members_max:
-            why = f"{delta.origin} is not taken in: {limits.members_max} members is the limit; raise limits.members_max"
-            local.bounds.hit("members_refused", delta.origin, why, now)
+        if self._is_full(delta.origin, now):
             return False
         if arriving is None and not self._joins.take(1, now):
             why = f"{delta.origin} is not taken in yet: more than {limits.joins_per_s:g} new members a second"
@@ -236,6 +243,8 @@ class Merger:
             return origin.incarnation != life[0]
         if origin.leaving or origin.life <= life or not self._voids(origin):
             self._local.counters["late_deltas"] += 1
+            return False
+        if self._is_full(origin.id, now):
             return False
         membership.restore(origin, now, new_life=origin.incarnation > life[0])
         return True

@@ -16,6 +16,7 @@ from gossip.core.merge import ARRIVING_MAX
 from gossip.core.messages import Entry, Ping, Sync, Want
 from gossip.core.node import Node
 from gossip.core.origin import LOG_BYTES_MAX
+from gossip.model import MemberState
 
 
 def test_every_hit_is_counted_and_one_a_minute_and_kind_is_told() -> None:
@@ -161,3 +162,18 @@ def test_a_member_is_served_in_place_of_a_stranger_where_too_many_subscribe(node
     assert hash in node.local.fan.subscribers
     assert len(node.local.fan.subscribers) == 10
     assert node.local.counters["subscribers_refused"] == 11
+
+
+def test_who_comes_back_from_the_dead_takes_no_room_that_there_is_not(bench_of: Any, make: Any) -> None:
+    bench = bench_of(Config(limits=dataclasses.replace(Limits(), members_max=3)))
+    (a,) = bench.join("a")
+    bench.membership.settle(a, MemberState.DEAD, "a test", 0.0)
+    bench.join("b", "c")
+    bench.refutes("a", 1.0)
+    assert bench.table.living == 3
+    assert a.state is MemberState.DEAD
+    assert bench.local.counters["members_refused"] == 1
+    (b,) = (bench.table.origins["b"],)
+    bench.membership.settle(b, MemberState.DEAD, "a test", 2.0)
+    bench.refutes("a", 3.0, pulse=2)
+    assert a.state is MemberState.ALIVE

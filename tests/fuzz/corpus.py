@@ -12,7 +12,6 @@ from pathlib import Path
 from tests.fuzz.targets import CHANNELS, STEP, honest_frames
 
 CORPUS = Path(__file__).parent / "corpus"
-STORIES = 12
 STEPS = 24
 
 
@@ -28,9 +27,12 @@ def story(seed: int) -> bytes:
     return b"".join(steps)
 
 
+STORIES = [story(seed) for seed in range(12)]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """By target."""
-    return {"codec": list(honest_frames()), "node": [story(seed) for seed in range(STORIES)]}
+    return {"codec": list(honest_frames()), "node": STORIES, "observer": STORIES[:4]}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Fuzz one target or all, guided by coverage: `make fuzz SECONDS=60`. Without atheris the corpus is run, and it says so.
 
-    python -m tests.fuzz.run [--seconds N] [--keep FOLDER] [codec|node ...]
+    python -m tests.fuzz.run [--seconds N] [--keep FOLDER] [codec|node|observer ...]
 
 A finding ends it with the input that caused it: keep that under tests/fuzz/corpus/<target>/, where every test run tries it.
 """
@@ -33,21 +33,29 @@ def fuzz(target: str, seconds: int, found: Path) -> None:
 
     with atheris.instrument_imports(include=["gossip"]):
         from tests.fuzz import targets
-    longest = 1024 if target == "node" else 4096
+
+    def tried(data: bytes) -> None:
+        try:
+            targets.TARGETS[target](data)
+        except Exception:
+            (found.parent / f"crash-{target}-{len(data)}").write_bytes(data)
+            raise
+
+    longest = 4096 if target == "codec" else 1024
     options = [f"-max_total_time={seconds}", f"-max_len={longest}", "-len_control=0", "-timeout=10", "-rss_limit_mb=1024"]
     options += ["-print_final_stats=1", f"-artifact_prefix={found.parent}/"]
-    atheris.Setup([sys.argv[0], *options, str(found), str(CORPUS / target)], targets.TARGETS[target])
+    atheris.Setup([sys.argv[0], *options, str(found), str(CORPUS / target)], tried)
     atheris.Fuzz()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("targets", nargs="*", help="codec, node; all by default")
+    parser.add_argument("targets", nargs="*", help="codec, node, observer; all by default")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("--keep", type=Path, help="a folder that keeps what was found from run to run")
     parser.add_argument("--become", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    targets = given.targets or ["codec", "node"]
+    targets = given.targets or ["codec", "node", "observer"]
     if given.become:
         fuzz(targets[0], given.seconds, given.keep)
         return

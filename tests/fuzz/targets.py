@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from gossip.config import Config, Limits, Repair
 from gossip.core.codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
@@ -61,6 +62,7 @@ from gossip.core.messages import (
     Want,
 )
 from gossip.core.node import Node
+from gossip.core.observer import ObserverNode
 from gossip.core.selfhood import Identity
 from gossip.core.table import SETTLED_MAX, stamp
 from gossip.errors import WireError
@@ -159,9 +161,12 @@ class Stage:
 
     def __init__(self) -> None:
         identity = Identity("me", "me", "default", "", "10.0.0.1", 7400, 7401, 1_000, 7)
-        self.node = Node(
+        self.node: Any = Node(
             identity, config=CONFIG, chance=random.Random(1), seeds=("10.0.0.2:7400",), zero_configuration=False, check_reach=True
         )
+        self._begin()
+
+    def _begin(self) -> None:
         self.now = 0.0
         self.calls: list[int] = []
         self.probes: list[str] = []
@@ -252,6 +257,34 @@ class Stage:
         assert isinstance(node.next_deadline(), float)
 
 
+class Gallery(Stage):
+    """The same around an observer, which has no commands but one and judges nobody."""
+
+    def __init__(self) -> None:
+        self.node = ObserverNode(
+            "me", name="me", cluster="default", zone="", config=CONFIG, chance=random.Random(1), seeds=("10.0.0.2:7400",)
+        )
+        self._begin()
+
+    def step(self, frame: bytes, channel: str, subject: int, time: int) -> None:
+        """It is asked nothing: it asks."""
+        if channel in ("leave", "register"):
+            effects, _ = self.node.recall("a", self.now, 1.0)
+            self._see(effects)
+        else:
+            super().step(frame, "answered" if channel == "asked" else channel, subject, time)
+
+    def check(self) -> None:
+        """What it holds is what its digest says, within its bounds."""
+        table = self.node.local.table
+        alive = list(table.alive())
+        stamps = [stamp(origin.hash, origin.incarnation, origin.version) for origin in alive if origin.version]
+        assert table.digest == sum(stamps) % (1 << 64)
+        assert table.living == len(alive) <= LIMITS.members_max
+        assert table.waiting_bytes <= LIMITS.waiting_bytes_max
+        assert isinstance(self.node.next_deadline(), float)
+
+
 def damaged(frame: bytes, damage: str, place: int, value: int, other: bytes) -> bytes:
     """The frame as a hostile or broken peer would send it."""
     at = place % (len(frame) + 1)
@@ -269,8 +302,18 @@ def damaged(frame: bytes, damage: str, place: int, value: int, other: bytes) -> 
 
 
 def node(data: bytes) -> None:
-    """Any bytes as a story; nothing it tells raises, and the tables hold their bounds after each step."""
-    stage, frames = Stage(), honest_frames()
+    """Any bytes as a story told to a member; nothing raises, and the tables hold their bounds after each step."""
+    play(Stage(), data)
+
+
+def observer(data: bytes) -> None:
+    """The same told to an observer."""
+    play(Gallery(), data)
+
+
+def play(stage: Stage, data: bytes) -> None:
+    """Tell a story."""
+    frames = honest_frames()
     for offset in range(0, min(len(data), STEPS_MAX * STEP.size) - STEP.size + 1, STEP.size):
         which, channel, subject, damage, place, value, time = STEP.unpack_from(data, offset)
         frame = frames[which % len(frames)]
@@ -280,4 +323,4 @@ def node(data: bytes) -> None:
         stage.check()
 
 
-TARGETS = {"codec": codec, "node": node}
+TARGETS = {"codec": codec, "node": node, "observer": observer}
