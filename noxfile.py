@@ -12,7 +12,10 @@ from pathlib import Path
 import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-WITH_PROCESSES = "cluster gateway hosts test_cli.py test_cli_ask.py test_cli_demo.py test_observer.py test_readme.py".split()
+WITH_PROCESSES = (
+    "cluster gateway hostile hosts test_cli.py test_cli_ask.py test_cli_demo.py test_observer.py test_readme.py "
+    "test_secret_files.py"
+).split()
 TOOLS = ("hypothesis", "pytest")  # what the tests need of the extra `dev`: no mypy, no ruff
 
 nox.needs_version = ">=2025.10.14"

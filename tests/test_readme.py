@@ -36,7 +36,8 @@ def test_the_python_shown_runs(tmp_path: Path) -> None:
     source += "".join(f"    {line}\n" for line in failing.splitlines())
     source += "    assert (attempt, target.port) == (2, 8080)\n" + goodbye
     source += static
-    assert "insecure=True" in wide
+    assert "secret=" in wide
+    source += "import os\nfrom gossip import new_secret\nos.environ['GOSSIP_SECRET'] = new_secret()\n" + wide
     file = tmp_path / "shown.py"
     file.write_text(source, encoding="utf-8")
     run = subprocess.run([sys.executable, "-W", "error", file], capture_output=True, text=True, timeout=60, check=False)

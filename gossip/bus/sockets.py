@@ -182,7 +182,10 @@ class Descriptors:
     def _recount(self, now: float) -> None:
         self._counted_at = now
         self.limit = int(_descriptors_limit() * self._share)
-        self.used = next((len(os.listdir(folder)) for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), 0)
+        try:
+            self.used = next((len(os.listdir(folder)) for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), 0)
+        except OSError:  # none is left to list them with
+            self.used = _descriptors_limit()
 
 
 def _descriptors_limit() -> int:

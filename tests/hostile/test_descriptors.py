@@ -1,0 +1,105 @@
+"""Row 20: a process that runs out of descriptors lets no one in, says so, does not spin, and recovers; links that stand go on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossip import Peer, new_secret
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="doors are shut by a filter of Linux")
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 30.0
+LIMIT = 160
+CHILD = """
+import json, os, resource, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from gossip import Peer
+kept = []
+with Peer("short", cluster=sys.argv[1], secret=sys.argv[2] or None, bind="127.0.0.1:0", seeds=[]) as peer:
+    peer.register("orders", port=1)
+    print(json.dumps(peer.address), flush=True)
+    for line in sys.stdin:
+        if line == "exhaust\\n":
+            try:
+                while True:
+                    kept.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                pass
+        elif line == "release\\n":
+            while kept:
+                os.close(kept.pop())
+        print(json.dumps([peer.status().counters, time.process_time(), [e.reason for e in peer.why("short")]]), flush=True)
+"""
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of a condition."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE_S:g} s"
+        time.sleep(0.02)
+    return value
+
+
+class Child:
+    """A peer in a process with few descriptors."""
+
+    def __init__(self, cluster: str, secret: str | None) -> None:
+        command = [sys.executable, "-c", CHILD, cluster, secret or "", str(LIMIT)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address: str = json.loads(self.process.stdout.readline())
+
+    def ask(self, what: str = "look") -> tuple[dict[str, int], float, list[str]]:
+        """Counters, seconds of CPU, and what was told, after it did something."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        counters, cpu, told = json.loads(self.process.stdout.readline())
+        return counters, cpu, told
+
+
+@pytest.fixture
+def cluster() -> str:
+    return f"descriptors-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=[None, new_secret()], ids=["open", "secret"])
+def child(request: pytest.FixtureRequest, cluster: str) -> Iterator[tuple[Child, str | None]]:
+    made = Child(cluster, request.param)
+    yield made, request.param
+    made.process.kill()
+    made.process.communicate()
+
+
+def test_without_descriptors_nobody_is_let_in_until_there_are_some(child: tuple[Child, str | None], cluster: str) -> None:
+    short, secret = child
+    with Peer("friend", cluster=cluster, secret=secret, bind="127.0.0.1:0", seeds=[short.address]) as friend:
+        friend.wait_for("orders", timeout=PATIENCE_S)
+        until(lambda: friend.status().links == 1, "a link")
+        short.ask("exhaust")
+        until(lambda: short.ask()[0].get("connections_refused"), "the doors to be shut")
+        until(lambda: any("no connection is let in" in reason for reason in short.ask()[2]), "a NOTICE")
+        with Peer("late", cluster=cluster, secret=secret, bind="127.0.0.1:0", seeds=[short.address]) as late:
+            _, before, _ = short.ask()
+            began = time.monotonic()
+            until(lambda: late.status().counters.get("conversations", 0) >= 3, "some tries")
+            share = (short.ask()[1] - before) / (time.monotonic() - began)
+            assert share < 0.5, f"it spins: {share:.0%} of a core"
+            assert late.lookup("orders") == ()
+            assert len(friend.lookup("orders")) == 1
+            assert "short" in {member.name for member in friend.members()}
+            short.ask("release")
+            late.wait_for("orders", timeout=PATIENCE_S)
+        assert not [event for event in friend.why("short") if event.kind == "MEMBER_DEAD"]
