@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import Config, ConfigError, Observer
+from .. import Config, ConfigError, GossipError, Observer, read_secrets
 from .arguments import add_secret_file, label, patience, positive, secrets_of, warnings_on_stderr
 from .ask import LIMITS
 from .printing import put
@@ -29,6 +31,7 @@ Run a peer with an HTTP face: /register and /discover, the API under /v1.
 Several gateways are equal doors: what is registered at one is found at all.
 A registration lives with the gateway that took it, or with the last of
 several that took it under one id: when that ends, it is gone.
+SIGHUP: read the secrets of the cluster anew from their file.
 """
 EXAMPLES = """\
 examples:
@@ -144,10 +147,34 @@ def _observer(options: argparse.Namespace, seed: str) -> Observer:
         return Observer.from_env(seeds=[seed], config=Config(limits=LIMITS), **given)
 
 
+def _rotate_on_hangup(peer: AsyncPeer, path: str | None) -> None:
+    """SIGHUP: the secrets are read anew from the file, if there is one, and valid from then on."""
+    import asyncio
+
+    path = path or os.environ.get("GOSSIP_SECRET_FILE")
+    if not path or not hasattr(signal, "SIGHUP"):
+        return
+    running: set[asyncio.Task[None]] = set()  # the loop alone would forget them
+
+    async def rotate(path: str) -> None:
+        try:
+            await peer.rotate_secrets(read_secrets(path))
+        except GossipError as error:
+            print(f"gossip gateway: error: {error} The secrets of before stay valid.", file=sys.stderr, flush=True)
+
+    def begin(path: str) -> None:
+        task = asyncio.ensure_future(rotate(path))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, begin, path)
+
+
 async def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from ..gateway.server import serve
 
     peer = _peer(options)
+    _rotate_on_hangup(peer, options.secret_file)
 
     def started(gateway: object, listening: tuple[Any, ...]) -> None:
         host = f"[{listening[0]}]" if ":" in listening[0] else listening[0]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from gossip import Peer
 from gossip.cli.main import main
 
-from .conftest import ROOT, Door, Street, clean_environment, end, problem, until
+from .conftest import DEADLINE_S, ROOT, Door, Street, clean_environment, end, problem, until
 
 
 def held(door: Door, service: str, port: int, **more: object) -> dict[str, object]:
@@ -129,6 +132,21 @@ def test_a_gateway_cut_off_from_all_others_answers_from_its_cache_and_says_so(st
         for other in others:
             os.kill(other.pid, signal.SIGCONT)
             end(other)
+
+
+def test_a_gateway_shares_the_cluster_s_secret_and_reads_it_anew(street: Street, tmp_path: Path) -> None:
+    old, new, file = secrets.token_hex(32), secrets.token_hex(32), tmp_path / "secret"
+    file.write_text(old + "\n")
+    file.chmod(0o600)
+    door = street.open("--secret-file", str(file), "--probe", "0.2")
+    with Peer("old", cluster=street.cluster, bind="127.0.0.1:0", seeds=[door.seed], secret=old) as peer:
+        door.register("orders", 1)
+        peer.wait_for("orders", timeout=DEADLINE_S)
+        until(lambda: "gossip_visibility_seconds_count 1" in door.get("/metrics").text, "that the probe is let in")
+    file.write_text(f"{new}\n{old}\n")
+    door.process.send_signal(signal.SIGHUP)
+    with Peer("new", cluster=street.cluster, bind="127.0.0.1:0", seeds=[door.seed], secret=new) as peer:
+        peer.wait_for("orders", timeout=DEADLINE_S)
 
 
 def test_a_taken_port_is_one_line_on_stderr(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
