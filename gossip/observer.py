@@ -41,7 +41,8 @@ class Observer(Blocking):
     `cluster`, `seeds`, `zone`, `config`, `secret`, `insecure` as for `Peer`: `seeds` None is zero configuration on this machine.
     `name` is for logs. `start()` waits for nobody; `wait_synced` until it holds a view. While nobody is followed
     (`status().isolated`) it serves its last view; `status().agreement` is 1.0 while that equals the view of its source as of the
-    last heartbeat, and 0.0 before the first. A source that answers but cannot be heard is told by a NOTICE. Its limits should be those of the peers, or above. Raises `ConfigError`.
+    last heartbeat, and 0.0 before the first. A source that answers but cannot be heard is told by a NOTICE. Its limits should be
+    those of the peers, or above. Raises `ConfigError`.
     """
 
     _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork")

@@ -191,3 +191,36 @@ def test_an_observer_waits_for_a_peer_that_is_in_sync(cluster: Cluster) -> None:
     assert not observer.observer.synced
     cluster.run_until(lambda: observer.observer.synced, timeout_s=3.0)
     assert list(observer.members()) == [a.id]
+
+
+def test_no_number_of_dead_seeds_hides_a_living_one(cluster: Cluster) -> None:
+    (a,) = grown(cluster, 1)
+    observer = cluster.observe(*(f"10.9.9.{number}:7400" for number in range(40)), a.contact)
+    cluster.run_until(lambda: observer.observer.agreement == 1.0, timeout_s=8.0)
+    assert equal(observer, a)
+
+
+def test_a_source_that_cannot_be_heard_is_left_for_one_that_can(cluster: Cluster) -> None:
+    a, b, c = grown(cluster, 3)
+    publisher = cluster.publishers.pop(a.publisher)  # whoever is linked stays so; nobody else gets through
+    observer = cluster.observe(a.contact)
+    cluster.run_until(lambda: observer.observer.synced, timeout_s=1.0)
+    assert observer.observer.agreement == 0.0
+    cluster.run_until(lambda: observer.observer.agreement == 1.0, timeout_s=10.0)
+    assert followed(cluster, observer) in (b, c)
+    assert [e.reason for e in observer.history if e.kind is EventKind.NOTICE and a.publisher in e.reason] != []
+    cluster.run(30.0)
+    assert observer.observer.agreement == 1.0
+    cluster.publishers[a.publisher] = publisher
+
+
+def test_changes_are_seen_though_nobody_can_be_heard(cluster: Cluster) -> None:
+    peers = grown(cluster, 3)
+    for peer in peers:
+        del cluster.publishers[peer.publisher]
+    observer = cluster.observe(peers[0].contact)
+    cluster.run_until(lambda: observer.observer.synced, timeout_s=1.0)
+    for number in range(3):
+        peers[number].register("more", port=1 + number)
+        cluster.run_until(lambda number=number: len(observer.lookup("more")) == 1 + number, timeout_s=12.0)
+        cluster.run(1.0)
