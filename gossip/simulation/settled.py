@@ -15,7 +15,7 @@ from ..core.codec import TOPIC_ALL, TOPIC_SELF
 from ..core.effects import Connect
 from ..core.messages import IdHash
 from ..core.origin import Origin
-from ..core.overlay import RINGS, Overlay, position
+from ..core.overlay import RINGS, Overlay, Ring, position
 from ..core.table import Table
 from .links import Supervised
 
@@ -155,16 +155,16 @@ class SharedOverlay(Overlay):
     __slots__ = ("_commons", "_differing")
 
     def __init__(self, commons: Commons, me: IdHash, *, full_mesh_max: int) -> None:
-        super().__init__(me, full_mesh_max=full_mesh_max)
+        # not the base class's own beginning: it would build rings of me alone
+        self.me, self.full_mesh_max = me, full_mesh_max
+        self.rings = tuple(Ring(number) for number in range(RINGS))
+        self._chosen = {}
         self._commons = commons
         self._differing: frozenset[IdHash] = frozenset()
         self._turn()
 
     def add(self, hash: IdHash) -> None:
         if hash not in self.members:
-            if not hasattr(self, "_commons"):  # the base class adds me
-                super().add(hash)
-                return
             self._differing ^= {hash}
             self._turn()
 
