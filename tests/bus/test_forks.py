@@ -20,6 +20,7 @@ import pytest
 from gossip import AsyncPeer, ConfigError, Peer
 
 ROOT = Path(__file__).parents[2]
+SECRET = "for no cluster but that of this test"
 Python = Callable[..., Any]
 Until = Callable[..., Any]
 
@@ -261,16 +262,19 @@ print("end")
     )
 
 
-def test_a_child_lets_go_of_the_links_of_its_parent(python: Python) -> None:
+@pytest.mark.parametrize("secrets", [[], [SECRET], [SECRET, SECRET[::-1]]], ids=["open", "secret", "two secrets"])
+def test_a_child_lets_go_of_the_links_of_its_parent(python: Python, secrets: list[str]) -> None:
     succeeds(
         python,
         PRELUDE
+        + f"secret = {secrets or None!r}\n"
         + """
-def connected(endpoint):
-    far = f"{int.from_bytes(socket.inet_aton(endpoint.rpartition(':')[0]), 'little'):08X}:{int(endpoint.rpartition(':')[2]):04X}"
+def sockets_of(endpoint, column):  # 1: bound there, 2: connected to there
+    host, _, port = endpoint.rpartition(":")
+    spelled = f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{int(port):04X}"
     with open("/proc/self/net/tcp") as table:
         lines = [line.split() for line in table]
-    inodes = {f"socket:[{words[9]}]" for words in lines if words[2] == far}
+    inodes = {f"socket:[{words[9]}]" for words in lines if words[column] == spelled}
     found = 0
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -279,15 +283,16 @@ def connected(endpoint):
             pass
     return found
 
-with Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[]) as other:
+with Peer("other", cluster=cluster, bind="127.0.0.1:0", seeds=[], secret=secret) as other:
     contact, publisher = other.address, other._node.local.me.publisher
     server = os.fork()
     if server == 0:  # the link is to be seen from one side only
-        with Peer("host", cluster=cluster, bind="127.0.0.1:0", seeds=[contact]) as peer:
+        with Peer("host", cluster=cluster, bind="127.0.0.1:0", seeds=[contact], secret=secret) as peer:
             until(lambda: peer.status().links == 1)
-            assert connected(publisher) == 1
-            code = ended(forked(lambda: os._exit(0 if connected(publisher) == 0 else 1)))
-            assert connected(publisher) == 1
+            assert sockets_of(publisher, 2) == 1 and sockets_of(peer.address, 1) >= 1
+            mine = peer.address
+            code = ended(forked(lambda: os._exit(sockets_of(publisher, 2) + sockets_of(mine, 1))))
+            assert sockets_of(publisher, 2) == 1 and sockets_of(mine, 1) >= 1
         os._exit(code)
     assert ended(server) == 0
 print("end")
