@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 
 import msgpack
 
-from gossip import Instance, Peer
+from gossip import Config, Instance, Peer
+from gossip.config import Joining
 from gossip.core.codec import DELTA_HEAD, TOPIC_SELF, Codec
 from gossip.core.effects import Heard
 from gossip.core.messages import Header
@@ -80,7 +81,8 @@ def tell(peer: Peer, states: list[bytes]) -> None:
 @contextmanager
 def newcomer(seed: str) -> Iterator[tuple[Peer, float]]:
     """A new peer that is in sync, and the seconds it took."""
-    peer = Peer("newcomer", cluster=CLUSTER, bind="127.0.0.1:0", seeds=[seed])
+    patient = Config(joining=Joining(synced_deadline_s=SYNCED_S))  # by default it serves what it has after 2 s, in sync or not
+    peer = Peer("newcomer", cluster=CLUSTER, bind="127.0.0.1:0", seeds=[seed], config=patient)
     began = time.perf_counter()
     with peer:
         peer.wait_synced(SYNCED_S)
