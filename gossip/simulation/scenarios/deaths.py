@@ -7,7 +7,7 @@ from ..peers import SimulatedPeer
 from ..stage import Stage, quantile
 
 DEAD_SHARE = 0.3
-LATE_S = 8.0
+LATE_S = 1.0
 STARVED_S = 2.0
 
 
@@ -73,24 +73,27 @@ def pauses(stage: Stage) -> None:
 
 
 def half_change(stage: Stage) -> None:
-    """Row 28. All that the dying one sends is slow: its last words come when it has long been buried as silent."""
+    """Row 28. Its last words reach one peer only, and come from there, a second late, when the verdict is long reached."""
     stage.grow()
     revived = 0
     end = stage.now + stage.seconds
     while stage.now < end and len(stage.living) > 6:
-        dying = stage.random.choice(stage.living)
-        stage.truth.trouble([dying], float("inf"))
-        stage.network.set_weather(Weather(latency_s=LATE_S, jitter_s=LATE_S / 2), [dying.host])
-        stage.run(4.0)
+        dying, slow_one, *others = stage.random.sample(stage.living, len(stage.living))
+        stage.truth.trouble([dying, slow_one], float("inf"))
+        stage.network.set_weather(Weather(latency_s=LATE_S), [slow_one.host])
+        stage.run(5.0)
+        stage.network.cut([dying.host], others)
         for _ in range(3):
             stage.register(dying)
-        stage.run(0.5)  # what it said is on its way to all
+        stage.run(0.02)
         stage.kill([dying])
-        _gone_from(stage, [dying.id], 20.0)
-        seen = _lives_told(stage, dying, stage.living)
-        stage.run(2 * LATE_S)
-        revived += _lives_told(stage, dying, stage.living) - seen
+        stage.network.heal([dying.host], others)
+        _gone_from(stage, [dying.id], 10.0, others)
+        seen = _lives_told(stage, dying, others)
+        stage.run(5 * LATE_S)
+        revived += _lives_told(stage, dying, others) - seen
         stage.network.clear_weather()
+        stage.truth.trouble([slow_one], stage.now)
     stage.figure("second lives", revived, 0)
     stage.calm(10.0)
 

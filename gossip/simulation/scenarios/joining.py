@@ -33,6 +33,8 @@ def join(stage: Stage) -> None:
     stage.figure("equal views", stage.until(equal, 120.0), 15.0, "s")
     stage.run(stage.seconds / 6)
     stage.figure("links, of those computed", worst, LINKS_SHARE)
+    down = sum(not link.up for peer in stage.living for link in peer.node.mesh.links.values())
+    stage.figure("links that never came up", down, 0)
     stage.agree(15.0, "still equal")
 
 
