@@ -2,9 +2,10 @@
 
 An event is one item of the simulated heap that was run: a message that arrived, a tick, a dial. Events are counted per
 second of processor time of this process; other load counts all the same, by the caches it takes: 1,000 peers do not fit
-into them, and the rate was seen to halve. The garbage collector rests while simulated time runs. The scale table is counted, not timed: it is the same on every machine for one seed. Hops are
-those of the first copy of one change; idle bytes are what one peer sends each second, as handed to ZeroMQ, and as
-computed with TCP/IP headers, acknowledgements and ZMTP's pings.
+into them, and the rate was seen to halve. The garbage collector rests while simulated time runs. The scale table is
+counted, not timed: it is the same on every machine for one seed. Hops are those of the first copy of one change; idle
+bytes are what one peer sends each second, as handed to ZeroMQ, and as computed with TCP/IP headers, acknowledgements and
+ZMTP's pings.
 """
 
 from __future__ import annotations
