@@ -33,7 +33,8 @@ HEAD = """\
 Written by `make sim`; do not edit. Every scenario runs the real core on simulated peers: `gossip simulate NAME` runs one,
 `gossip simulate --list` names them. Safety is judged with every event at every peer (no resurrection, no false death, no half
 of a change, numbers that never go back, bounds), convergence when the faults are over, by checkers that know only what the
-driver did. The worst of all seeds is shown. A row that falls short says so.
+driver did. The worst of all seeds is shown. A row that falls short says so, and so does one that was measured with fewer peers
+than were asked for.
 
 """
 
@@ -101,6 +102,8 @@ def page(results: dict[str, Any]) -> str:
             held += f": {len(row['broken'])} of {row['seeds']} seeds broke " + ", ".join(
                 sorted({one["invariant"] for one in row["broken"]})
             )
+        if row["peers"] < scenario.peers:
+            held += f" (at {row['peers']} peers; asked for: {scenario.peers:,})"
         size = f"{row['peers']} · {row['minutes']:g} · {row['seeds']}"
         lines.append(f"| {scenario.row} | `{name}`: {scenario.what} | {scenario.asked} | {figures} | {size} | {held} |")
     stamps = sorted({f"{row['date']} at {row['commit']}" for row in results["scenarios"].values()})
