@@ -194,7 +194,8 @@ class Dialer:
             self._dial_somebody(now)
 
     def _deadline(self) -> float:
-        return self._started_at + self._local.config.joining.synced_deadline_s
+        """Until when a synced peer is waited for: one that is telling all that it holds is heard out."""
+        return max(self._started_at + self._local.config.joining.synced_deadline_s, self._repair.told_until())
 
     def _pause(self, now: float) -> float:
         local, config = self._local, self._local.config.joining

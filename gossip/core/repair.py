@@ -139,6 +139,10 @@ class Repair:
         """How many conversations with dialled ones, or with the others, are under way."""
         return sum(1 for talk in self.conversations.values() if talk.dialled == dialled)
 
+    def told_until(self) -> float:
+        """When the last conversation in which a synced peer tells me its whole view is given up, at its present pace."""
+        return max((talk.deadline for talk in self.conversations.values() if talk.whole and talk.partner_synced), default=0.0)
+
     def _open(self, endpoint: str, now: float, *, dialled: bool, whole: bool) -> Conversation:
         call = self._new_call()
         config = self._local.config.repair

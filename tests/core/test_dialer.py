@@ -11,7 +11,7 @@ from gossip.config import Config
 from gossip.core.codec import Codec
 from gossip.core.dialer import RENDEZVOUS_PORTS
 from gossip.core.effects import Answered, Asked, Bind, Bound, Call, Effect, Happened, Heard
-from gossip.core.messages import Foreign, Heartbeat, Sync
+from gossip.core.messages import Entries, Entry, Foreign, Heartbeat, Sync
 from gossip.core.node import Node
 from gossip.model import EventKind, MemberState, PeerState
 
@@ -86,6 +86,21 @@ def test_without_an_answer_it_serves_after_two_seconds_and_says_so(node_of: Any)
     assert node.isolated  # it has seeds and hears nobody
     assert node.state is PeerState.ISOLATED
     assert synced == "n1 is synced"
+
+
+def test_a_synced_peer_that_is_telling_all_it_holds_is_heard_out(node_of: Any, make: Any) -> None:
+    node, other = node_of(1, seeds=["10.0.0.2:7400"]), node_of(2)
+    listing = Entries(other.id, True, bytes([255] * 32), (Entry(other.id, other.local.me.incarnation, 1, 0),), False)
+    node.handle(Answered(1, other.local.codec.encode(listing)), 1.9)
+    part = make.state(other.id, life=other.local.me.incarnation, version=1, part=0, parts=2, put=("i1",))
+    run(node, 2.5, 1.9)
+    node.handle(Answered(1, other.local.codec.encode_delta(part)), 2.5)
+    timeout_s = node.local.config.repair.timeout_s
+    assert notices(run(node, 2.4 + timeout_s, 2.5)) == []
+    assert not node.synced
+    told = notices(run(node, 2.6 + timeout_s, 2.4 + timeout_s))  # it fell silent in the midst of it
+    assert any("no synced peer answered" in line for line in told)
+    assert node.synced
 
 
 def test_alone_it_dials_its_seeds_about_every_second(node_of: Any) -> None:
