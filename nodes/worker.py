@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LAST_EVENTS_S = 1.0  # at the end, so long for what is still to be told
+READINGS_MAX = 100_000  # lookups of a reader whose duration is kept
 READ_PAUSE_S = 0.001  # between two lookups of a reader: quick, and yet the bus thread gets its turn
 PRESETS = {"local": Config.local, "lan": Config.lan, "wan": Config.wan}
 PLAIN_READS = "lookup pick route routes preference_list services members status why wait_for wait_synced".split()
@@ -191,7 +192,7 @@ class Worker:
         self._reader = Reader(self._running(), service)
 
     def _reading(self) -> dict[str, int]:
-        """End the reader: how many lookups it made, how many were empty, and the fewest instances it saw."""
+        """End the reader: its lookups, how many were empty, the fewest instances it saw, how long the last ones took."""
         if self._reader is None:
             raise ValueError("nothing is read: send read first")
         return self._reader.end()
@@ -205,18 +206,29 @@ class Reader:
         self._service = service
         self._ended = threading.Event()
         self._sizes: Counter[int] = Counter()
+        self._took_ns: deque[int] = deque(maxlen=READINGS_MAX)
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._ended.wait(READ_PAUSE_S):
-            self._sizes[len(self._peer.lookup(self._service))] += 1
+            began = time.perf_counter_ns()
+            found = self._peer.lookup(self._service)
+            self._took_ns.append(time.perf_counter_ns() - began)
+            self._sizes[len(found)] += 1
 
     def end(self) -> dict[str, int]:
-        """Stop reading: lookups made, empty ones, the fewest instances seen."""
+        """Stop reading: lookups made, empty ones, the fewest instances seen, and the median and p99 of what they took."""
         self._ended.set()
         self._thread.join()
-        return {"lookups": self._sizes.total(), "empty": self._sizes[0], "fewest": min(self._sizes, default=0)}
+        took = sorted(self._took_ns) or [0]
+        return {
+            "lookups": self._sizes.total(),
+            "empty": self._sizes[0],
+            "fewest": min((size for size, times in self._sizes.items() if times), default=0),
+            "p50_ns": took[len(took) // 2],
+            "p99_ns": took[len(took) * 99 // 100],
+        }
 
 
 def _plain(value: Any) -> Any:

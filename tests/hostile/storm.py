@@ -13,6 +13,7 @@ import secrets
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.hostile.strangers import Strangers
 
 PATIENCE_S = 60.0
 LOOK_S = 0.5
+QUIET_S = 5.0  # so long lookups are timed before the storm
 MEMORY_KIB_MAX = 16 * 1024
 CPU_SHARE_MAX = 0.25
 OPEN_KINDS = "garbage half-open idle oversized mutated".split()  # of what bounds nobody without a secret: docs/security.md
@@ -35,11 +37,13 @@ class Toll:
     rounds: dict[str, int]
     memory_kib: int  # at most above what it was before
     cpu_share: float  # of one core
-    lookups: int  # at the four others
+    lookups: int  # at all five
     empty: int
     hidden: int  # times that somebody was held dead
     descriptors: int  # at most above what they were before
     counters: dict[str, int]
+    quiet_ns: tuple[int, int]  # median and p99 of a lookup before the storm, at whom it is the slowest
+    storm_ns: tuple[int, int]  # and in it
 
     def __str__(self) -> str:
         rounds = ", ".join(f"{kind} {count}" for kind, count in self.rounds.items())
@@ -47,7 +51,9 @@ class Toll:
             f"{self.seconds:.0f} s; rounds: {rounds}\n"
             f"victim: memory + {self.memory_kib / 1024:.1f} MiB at most, {self.cpu_share:.1%} of a core, "
             f"descriptors + {self.descriptors} at most\n"
-            f"others: {self.lookups} lookups, {self.empty} of them empty; deaths believed anywhere: {self.hidden}\n"
+            f"all: {self.lookups} lookups, {self.empty} of them empty; deaths believed anywhere: {self.hidden}\n"
+            f"a lookup in us: before p50 {self.quiet_ns[0] / 1000:.2f}, p99 {self.quiet_ns[1] / 1000:.2f}; "
+            f"in the storm p50 {self.storm_ns[0] / 1000:.2f}, p99 {self.storm_ns[1] / 1000:.2f}\n"
             f"counters: {self.counters}"
         )
 
@@ -57,29 +63,43 @@ def storm(seconds: float, *, secret: bool, rng: random.Random) -> Toll:
     peer: dict[str, Any] = {"secret": secrets.token_urlsafe(32)} if secret else {}
     with Launcher(f"storm-{uuid.uuid4().hex}", **peer) as cluster:
         workers = cluster.peers([f"p{number}" for number in range(5)])
-        victim, *others = workers
+        victim = workers[0]
         victim.call("register", service="orders", id="orders-1", port=8080)
         cluster.agree(workers, {"orders": 1}, PATIENCE_S)
         deadline = time.monotonic() + PATIENCE_S
         while any(status["links"] < 4 for status in ask_all(workers, "status")) and time.monotonic() < deadline:
             time.sleep(LOOK_S)
-        for worker in others:
-            worker.call("read", service="orders")
+        quiet = read(workers, lambda: time.sleep(QUIET_S))
         host, _, port = victim.address.rpartition(":")
         strangers = Strangers(
             (host, int(port)), (host, publisher_of(victim, int(port))), rng, None if secret else OPEN_KINDS
         )
+        tolls: list[Toll] = []
         try:
-            toll = watch(victim, seconds)
+            stormy = read(workers, lambda: tolls.append(watch(victim, seconds)))
         finally:
             strangers.end()
-        read = [worker.call("reading") for worker in others]
         cluster.agree(workers, {"orders": 1}, PATIENCE_S)
         deaths = [told for worker in workers for told in tuple(worker.events) if told["event"]["kind"] == "MEMBER_DEAD"]
         counters = victim.call("status")["counters"]
+    (toll,) = tolls
     toll.rounds, toll.hidden, toll.counters = dict(strangers.rounds), len(deaths), counters
-    toll.lookups, toll.empty = sum(seen["lookups"] for seen in read), sum(seen["empty"] for seen in read)
+    toll.lookups, toll.empty = sum(seen["lookups"] for seen in stormy), sum(seen["empty"] for seen in stormy)
+    toll.quiet_ns, toll.storm_ns = slowest(quiet), slowest(stormy)
     return toll
+
+
+def read(workers: list[Worker], meanwhile: Callable[[], None]) -> list[dict[str, int]]:
+    """Lookups at all of them meanwhile; what each saw."""
+    for worker in workers:
+        worker.call("read", service="orders")
+    meanwhile()
+    return [worker.call("reading") for worker in workers]
+
+
+def slowest(seen: list[dict[str, int]]) -> tuple[int, int]:
+    """The median and the p99 of a lookup, of the process where they are the highest."""
+    return max(found["p50_ns"] for found in seen), max(found["p99_ns"] for found in seen)
 
 
 def publisher_of(worker: Worker, contact: int) -> int:
@@ -98,7 +118,7 @@ def watch(victim: Worker, seconds: float) -> Toll:
         time.sleep(LOOK_S)
         most, widest = max(most, memory_kib(victim)), max(widest, descriptors_of(victim))
     took = time.monotonic() - began
-    return Toll(took, {}, most - memory, (cpu_s(victim) - cpu) / took, 0, 0, 0, widest - descriptors, {})
+    return Toll(took, {}, most - memory, (cpu_s(victim) - cpu) / took, 0, 0, 0, widest - descriptors, {}, (0, 0), (0, 0))
 
 
 def memory_kib(worker: Worker) -> int:
