@@ -204,19 +204,19 @@ class Dialer:
         return local.jittered(config.dial_interval_s * max(1.0, local.table.living / 50))
 
     def _dial_somebody(self, now: float) -> None:
-        """One random dead member, or seed that is no living member, or common port before mine."""
+        """One seed that is no living member, or common port before mine; and one dead member: neither waits for the other."""
         table = self._local.table
         lost: set[str] = set()
         if len(table.origins) > table.living:
             lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
         lost.update(floor.contact for floor in table.floors.values() if floor.contact)
-        earlier = self.rendezvous.earlier() if self.rendezvous is not None else []
-        if not (self._seeds or lost or earlier):
+        meeting = {*self._seeds, *(self.rendezvous.earlier() if self.rendezvous is not None else ())}
+        if not (meeting or lost):
             return
         living = {origin.contact for origin in table.alive()} | self._myself
-        candidates = sorted(endpoint for endpoint in {*self._seeds, *lost, *earlier} if endpoint not in living)
-        if candidates:
-            self.dial(candidates[int(self._local.chance.random() * len(candidates))], now)
+        for candidates in (sorted(meeting - living), sorted(lost - meeting - living)):
+            if candidates:
+                self.dial(candidates[int(self._local.chance.random() * len(candidates))], now)
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
