@@ -252,6 +252,7 @@ new, old = new_secret(), new_secret()
 with Peer("parent", cluster=sys.argv[1], bind="127.0.0.1:0", seeds=[], secret=old, fork="restart") as peer:
     peer.register("orders", port=1)
     peer.rotate_secrets([new])
+    seen, tell = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
@@ -261,10 +262,12 @@ with Peer("parent", cluster=sys.argv[1], bind="127.0.0.1:0", seeds=[], secret=ol
                 time.sleep(0.01)
             peer.wait_synced(30)
             code = 0 if peer.lookup("orders") else 2
+            os.read(seen, 1)  # what lives for milliseconds may come and go between two looks of the parent
             peer.close()
         finally:
             os._exit(code)
     peer.wait_for("child", timeout=30)
+    os.write(tell, b".")
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
