@@ -411,7 +411,7 @@ class Engine(Reads):
             self._bus.rekey(keyring, now)
             self._keyring = keyring  # what a forked child begins anew with, too
             kept = sum(keys in keyring for keys in former)
-            told = f"{len(keyring)} secrets are valid now, {kept} of them as before"
+            told = f"{len(keyring)} secret{'s are' if len(keyring) > 1 else ' is'} valid now, {kept} as before"
             if not kept:
                 told += ": peers that were not given a new one yet are cut off"
             return [Happened(EventKind.NOTICE, node.id, None, None, told)], None

@@ -149,7 +149,7 @@ def test_a_peer_on_the_command_line_is_asked_with_the_same_file_and_rotates_on_h
     new = new_secret()
     key.write_text(f"{new}\n", encoding="ascii")
     process.send_signal(signal.SIGHUP)
-    line(process, lambda told: "secrets are valid now" in told.get("reason", ""))
+    line(process, lambda told: "1 secret is valid now, 0 as before" in told.get("reason", ""))
     assert pick(GOSSIP_SECRET=f"{new},{old}").stdout == "127.0.0.1:8080\n"
     assert pick(GOSSIP_SECRET=new).stdout == "127.0.0.1:8080\n"
     assert gossip("pick", "orders", *at, "--timeout", "1", GOSSIP_SECRET=old).returncode == 1

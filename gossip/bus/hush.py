@@ -59,4 +59,5 @@ class Hush:
             return None
         self._told[kind] = now, total
         silent = total - told - 1
-        return f" ({silent} more since the last such line)" if silent else ""
+        before = "before" if last == float("-inf") else "since the last such line"
+        return f" ({silent} more {before})" if silent else ""

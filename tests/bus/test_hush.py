@@ -34,6 +34,13 @@ def test_a_bound_is_counted_each_time_and_told_once_a_minute(caplog: pytest.LogC
     assert not caplog.records  # the notice is logged by whoever gets it
 
 
+def test_the_first_line_does_not_speak_of_one_before_it() -> None:
+    hush = Hush()
+    hush.count("strangers_refused", 3)
+    hush.notice("strangers_refused", 0.0, "a stranger was turned away")
+    assert hush.notices == ["a stranger was turned away (3 more before)"]
+
+
 def test_kinds_do_not_silence_each_other() -> None:
     hush = Hush()
     assert hush.tell("one", 0.0, "one")
