@@ -122,6 +122,7 @@ def test_a_wrong_command_line_is_told_on_stderr_and_ends_with_2(
         (["--seed", "dns:gossip.internal:7400"], "seeds gossip.internal: beyond this machine"),
         (["--seed", "dns:localhost"], "Say 'dns:localhost:7400'"),
         (["--seed", "::1:7400"], "in brackets"),
+        (["--seeds", "127.0.0.1:7400,10.0.0.5:7400"], "seeds 10.0.0.5: beyond this machine"),
         (["orders", "--port", "99999"], "port 99999 is not an int from 1 to 65535"),
         (["orders", "--port", "80", "--weight", "0"], "weight 0"),
         (["orders", "--port", "80", "--route", "orders"], "the route 'orders' is not a path"),
@@ -131,7 +132,7 @@ def test_a_wrong_command_line_is_told_on_stderr_and_ends_with_2(
 def test_what_the_library_refuses_is_told_on_stderr_and_ends_with_1(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = [] if "--seed" in arguments else ["--alone"]
+    alone = [] if arguments[0].startswith("--seed") else ["--alone"]
     assert main(["run", *alone, *arguments]) == 1
     shown, errors = capsys.readouterr()
     assert shown == ""

@@ -84,6 +84,11 @@ def secrets_of(options: argparse.Namespace) -> dict[str, Any]:
     return {} if options.secret_file is None else {"secret": read_secrets(options.secret_file)}
 
 
+def seeds_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The seeds named, repeated or apart by commas, as an argument of a peer; none without any."""
+    return {} if options.seeds is None else {"seeds": [seed for text in options.seeds for seed in text.split(",") if seed]}
+
+
 @contextmanager
 def warnings_on_stderr(command: str) -> Iterator[None]:
     """What is warned of within the block, as lines of this command."""

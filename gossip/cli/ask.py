@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from .. import Config, Event, Instance, NoInstances, Observer, PeerClosed
-from .arguments import add_secret_file, label, patience, positive, secrets_of, warnings_on_stderr
+from .arguments import add_secret_file, label, patience, positive, secrets_of, seeds_of, warnings_on_stderr
 from .printing import (
     INSTANCE_COLUMNS,
     MEMBER_COLUMNS,
@@ -95,9 +95,7 @@ def _ask(ask: Question, options: argparse.Namespace) -> int:
 
 def _observer(options: argparse.Namespace) -> Observer:
     given = {name: value for name in ("cluster", "insecure") if (value := getattr(options, name)) is not None}
-    given |= secrets_of(options)
-    if options.seeds is not None:
-        given["seeds"] = [seed for text in options.seeds for seed in text.split(",") if seed]
+    given |= secrets_of(options) | seeds_of(options)
     if near := getattr(options, "near", None):
         given["zone"] = near
     with warnings_on_stderr(options.name_of_command):

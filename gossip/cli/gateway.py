@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Config, ConfigError, GossipError, Observer, read_secrets
-from .arguments import add_secret_file, label, patience, positive, secrets_of, warnings_on_stderr
+from .arguments import add_secret_file, label, patience, positive, secrets_of, seeds_of, warnings_on_stderr
 from .ask import LIMITS
 from .printing import put
 from .run import OF_A_PEER
@@ -132,9 +132,7 @@ def _peer(options: argparse.Namespace) -> AsyncPeer:
     from .. import AsyncPeer
 
     given: dict[str, Any] = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None}
-    given |= secrets_of(options)
-    if options.seeds is not None:
-        given["seeds"] = [seed for text in options.seeds for seed in text.split(",") if seed]
+    given |= secrets_of(options) | seeds_of(options)
     with warnings_on_stderr("gateway"):
         return AsyncPeer.from_env(config=_config(options), **given)
 

@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  gossip run orders --port 8080 --route /orders   register a service, watch all\n"
         "  gossip lookup orders                            who serves it now\n"
-        "exit codes: 0 done, 1 failed, 2 wrong command line, 3 nothing found",
+        "exit codes: 0 done, 1 failed or interrupted, 2 wrong command line,\n"
+        "  3 nothing found",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gossip {__version__}")

@@ -15,7 +15,7 @@ import threading
 from typing import Any
 
 from .. import GossipError, Instance, Peer, read_secrets
-from .arguments import add_secret_file, label, seconds, secrets_of, warnings_on_stderr
+from .arguments import add_secret_file, label, seconds, secrets_of, seeds_of, warnings_on_stderr
 from .printing import closed_pipe_is_no_error, instance_in_words, json_of, line_of, put
 from .signals import stop_on_signals
 
@@ -31,7 +31,7 @@ examples:
   gossip run orders --port 8080 --route /orders --weight 2 --label version=2
   gossip run --name watcher -o json | jq -r 'select(.kind == "REMOVED").reason'
 """
-OF_A_PEER = "name id cluster bind advertise seeds zone insecure".split()
+OF_A_PEER = "name id cluster bind advertise zone insecure".split()
 OF_A_SERVICE = "port host instance_id weight label route ttl".split()
 
 
@@ -59,11 +59,12 @@ def _add_peer(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--advertise", metavar="HOST[:PORT]", help="what others dial, where that differs")
     whom = group.add_mutually_exclusive_group()
     whom.add_argument(
+        "--seeds",
         "--seed",
         action="append",
         metavar="SEED",
         dest="seeds",
-        help="peers that may already run: host:port, dns:name:port, or file:path with one such a line; repeatable",
+        help="peers that may already run: host:port, dns:name:port, file:path (one a line); repeatable, or apart by commas",
     )
     whom.add_argument("--alone", action="store_const", const=[], dest="seeds", help="look for nobody")
     group.add_argument("--zone", help="for choices of what is near")
@@ -125,7 +126,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _peer(options: argparse.Namespace) -> Peer:
-    given = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None} | secrets_of(options)
+    given: dict[str, Any] = {name: value for name in OF_A_PEER if (value := getattr(options, name)) is not None}
+    given |= secrets_of(options) | seeds_of(options)
     with warnings_on_stderr("run"):
         return Peer.from_env(**given)
 

@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.scenario is None:
         options.usage_error("which scenario? `gossip simulate --list` shows them")
+    if options.scenario not in SCENARIOS:
+        options.usage_error(f"there is no scenario {options.scenario!r}: it is one of {', '.join(SCENARIOS)}")
     report = play(
         options.scenario, seed=options.seed, peers=options.peers, minutes=options.minutes, progress=_Progress(options.scenario)
     )

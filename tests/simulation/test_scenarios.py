@@ -96,7 +96,7 @@ def test_a_broken_invariant_ends_with_one_and_the_evidence(
 
 
 def test_wrong_arguments_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["simulate", "no-such"]) == 1
+    assert main(["simulate", "no-such"]) == 2
     assert "there is no scenario 'no-such'" in capsys.readouterr().err
     assert main(["simulate"]) == 2
     assert main(["simulate", "mix", "--minutes", "0"]) == 2
