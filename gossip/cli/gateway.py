@@ -93,7 +93,10 @@ def run(options: argparse.Namespace) -> int:
     from ..gateway.settings import Bounds, Settings, listen_address
 
     host, port = listen_address(options.listen)
-    bounds = Bounds(head_timeout_s=options.patience, body_timeout_s=options.patience, viewers_max=options.viewers)
+    patience_s, viewers = options.patience, options.viewers
+    bounds = Bounds(
+        head_timeout_s=patience_s, body_timeout_s=patience_s, write_timeout_s=2 * patience_s, viewers_max=viewers
+    )
     settings = Settings(host, port, _token(options.token_file), options.probe, _alerts(options), bounds)
     return asyncio.run(_serve(options, settings))
 

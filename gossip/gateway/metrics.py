@@ -20,6 +20,7 @@ from .stream import Streams
 
 SERVICES_MAX = 1000  # told one by one; the instances of further ones under service=""
 BOUNDS = ("_refused", "_dropped")  # how the counters of bounds that were hit end
+LINK_CHANGES = ("dialled", "up", "broken", "overdue", "refused", "shunned")  # counted by the peer
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -28,6 +29,7 @@ class Metrics:
 
     def __init__(self, peer: AsyncPeer, door: Door, holdings: Holdings, streams: Streams) -> None:
         self._peer, self._door, self._holdings, self._streams = peer, door, holdings, streams
+        self._connections_refused = 0
         self._registry = CollectorRegistry()
         text = "Seconds from the first suspicion of a member, as heard here, to its death"
         self.detection = Histogram("gossip_detection_seconds", text, buckets=SECONDS, registry=self._registry)
@@ -64,6 +66,11 @@ class Metrics:
         links = GaugeMetricFamily("gossip_links", "Links to other peers", labels=["state"])
         links.add_metric(["up"], status.links)
         yield links
+        text = "Links to other peers, by what became of them"
+        fates = CounterMetricFamily("gossip_link_changes", text, labels=["change"])
+        for change in LINK_CHANGES:
+            fates.add_metric([change], status.counters.get(f"links_{change}", 0))
+        yield fates
 
     def _members(self) -> Any:
         family = GaugeMetricFamily("gossip_members", "Members as this peer sees them, itself included", labels=["state"])
@@ -117,4 +124,9 @@ class Metrics:
     def bounds_hit(self, counters: Any) -> dict[str, int]:
         """How often each bound was hit, the gateway's own included."""
         found = {name: number for name, number in counters.items() if name.endswith(BOUNDS)}
-        return found | {"gateway_registrations": self._holdings.refused, "gateway_viewers": self._streams.refused}
+        found |= {"gateway_registrations": self._holdings.refused, "gateway_viewers": self._streams.refused}
+        return found | {"gateway_connections": self._connections_refused}
+
+    def refuse_connection(self) -> None:
+        """One more was beyond the bound."""
+        self._connections_refused += 1

@@ -1,7 +1,8 @@
 """The process: one peer, one listening socket, uvicorn between them, until a signal.
 
-uvicorn waits for ever for the head of a request; `PatientProtocol` does not. Invariant: no connection outlives its bound
-(`head_timeout_s`, `body_timeout_s`, `write_timeout_s`, `keep_alive_s`), and no answer is anything but a problem document.
+uvicorn waits for ever for the head of a request, and for its answer to be read; `PatientProtocol` does not. Invariants: no
+connection outlives its bound (`head_timeout_s`, `body_timeout_s`, `write_timeout_s`, `keep_alive_s`), and no answer is anything
+but a problem document.
 """
 
 from __future__ import annotations
@@ -28,32 +29,62 @@ BACKLOG = 2048
 STOP_S = 3.0  # requests under way at the end get so long
 
 
-def patient(bounds: Bounds) -> type[H11Protocol]:
-    """uvicorn's protocol, with an end to its patience."""
+def patient(bounds: Bounds, refused: Callable[[], object]) -> type[H11Protocol]:
+    """uvicorn's protocol, with an end to its patience. `refused` is told of each connection beyond the bound."""
 
     class PatientProtocol(H11Protocol):
-        _waiting: asyncio.TimerHandle | None = None
+        _waiting: asyncio.TimerHandle | None = None  # for the client to send
+        _unread: asyncio.TimerHandle | None = None  # for the client to read
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)  # writing pauses as soon as anything waits for the client
             if len(self.connections) > bounds.connections_max:
+                refused()
                 self._hang_up(503, f"{bounds.connections_max} clients are connected, the bound. Ask another gateway.")
             else:
                 self._watch_the_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._head_is_there()
+            self._all_is_read()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._all_is_read()
+            waiting = self.transport.get_write_buffer_size()
+            self._unread = self.loop.call_later(bounds.write_timeout_s, self._nothing_read, waiting)
+
+        def resume_writing(self) -> None:
+            self._all_is_read()
+            super().resume_writing()
+
+        def _all_is_read(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
+
+        def _nothing_read(self, before: int) -> None:
+            waiting = self.transport.get_write_buffer_size()
+            if waiting >= before:
+                self.transport.abort()  # a close would wait for ever: until all is read
+            else:  # slow, but it reads
+                self._unread = self.loop.call_later(bounds.write_timeout_s, self._nothing_read, waiting)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self._watch_the_head()
 
         def _watch_the_head(self) -> None:
-            if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
+            if self.transport.is_closing() or not (self.conn.their_state is h11.IDLE or self._is_answered()):
                 self._head_is_there()
             elif self._waiting is None:
                 self._waiting = self.loop.call_later(bounds.head_timeout_s, self._too_late)
+
+        def _is_answered(self) -> bool:
+            """Whether it still sends the body of a request that was answered without it."""
+            return self.conn.their_state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete
 
         def _head_is_there(self) -> None:
             if self._waiting is not None:
@@ -62,7 +93,9 @@ def patient(bounds: Bounds) -> type[H11Protocol]:
 
         def _too_late(self) -> None:
             self._waiting = None
-            if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
+            if self._is_answered():
+                self.transport.close()
+            elif self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
                 self._hang_up(408, f"The head of the request was not there after {bounds.head_timeout_s:g} s. Send it in one go.")
 
         def send_400_response(self, msg: str) -> None:
@@ -128,7 +161,7 @@ async def serve(
             gateway = Gateway(peer, settings, sock.getsockname()[:2], observe)
             config = uvicorn.Config(
                 gateway.asgi,
-                http=patient(settings.bounds),
+                http=patient(settings.bounds, gateway.metrics.refuse_connection),
                 ws="none",
                 lifespan="off",
                 log_config=None,

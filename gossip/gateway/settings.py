@@ -19,7 +19,7 @@ class Bounds:
     body_bytes_max: int = 64 * 1024  # of a request; more: larger registrations, more memory
     head_timeout_s: float = 10.0  # until a request's head is there; more: slow clients are spared, half-open ones stay longer
     body_timeout_s: float = 10.0  # the same for its body
-    write_timeout_s: float = 20.0  # until a viewer reads on; more: slow viewers are spared, dead ones stay longer
+    write_timeout_s: float = 20.0  # until a client reads on; more: slow clients are spared, dead ones stay longer
     keep_alive_s: float = 75.0  # an idle connection is kept so long
     connections_max: int = 1024  # at once; more: more clients, more memory and descriptors
     viewers_max: int = 256  # of /v1/watch at once; as above

@@ -44,6 +44,8 @@ def test_the_metrics_say_what_is_so(street: Street) -> None:
     assert found['gossip_bounds_hit_total{bound="gateway_viewers"}'] == 0
     assert 0 <= found["gossip_digest_agreement{}"] <= 1
     until(lambda: samples(door)['gossip_links{state="up"}'] == 1, "the link")
+    assert samples(door)['gossip_link_changes_total{change="dialled"}'] >= 1
+    assert found['gossip_bounds_hit_total{bound="gateway_connections"}'] == 0
     if sys.platform == "linux":
         assert found["process_resident_memory_bytes{}"] > 1 << 20
 
