@@ -16,7 +16,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -45,7 +45,7 @@ class Case:
     alert: Alert
     begun_at: float  # wall time, for the message
     active: bool = True
-    told: bool = False  # that it fires, by whomever
+    told: set[str] = field(default_factory=set)  # the webhooks that took that it fires, from whomever, and not its end yet
     delivery: asyncio.Task[None] | None = None
 
 
@@ -96,7 +96,7 @@ class Alerts:
         for fingerprint in told_now:
             self._heard[fingerprint] = math.inf
             if fingerprint in self._cases:
-                self._cases[fingerprint].told = True
+                self._cases[fingerprint].told.update(self._settings.webhooks)
         while len(self._heard) > HEARD_MAX:
             self._heard.popitem(last=False)
 
@@ -109,12 +109,14 @@ class Alerts:
             if case is None:
                 if len(self._cases) >= ALERTS_MAX:
                     continue
-                told = self._heard.pop(fingerprint, 0.0) > now
-                case = self._cases[fingerprint] = Case(alert, time.time(), told=told)
+                case = self._cases[fingerprint] = Case(alert, time.time())
+                if self._heard.pop(fingerprint, 0.0) > now:
+                    case.told.update(self._settings.webhooks)
             case.active = True
         for fingerprint, case in tuple(self._cases.items()):
             case.active = fingerprint in firing
-            case.told = case.told or fingerprint in others
+            if fingerprint in others:
+                case.told.update(self._settings.webhooks)
             self._settle(fingerprint, case, fingerprint in others, client)
 
     def _settle(self, fingerprint: str, case: Case, told_by_other: bool, client: httpx.AsyncClient) -> None:
@@ -124,7 +126,7 @@ class Alerts:
         if case.delivery is not None:
             return
         owner = self._owns(case.alert)
-        if case.active and owner and not case.told:
+        if case.active and owner and not case.told.issuperset(self._settings.webhooks):
             case.delivery = asyncio.ensure_future(self._deliver(client, fingerprint, case, "firing"))
         elif not case.active and owner and case.told:
             case.delivery = asyncio.ensure_future(self._deliver(client, fingerprint, case, "resolved"))
@@ -153,20 +155,21 @@ class Alerts:
     # delivery ---------------------------------------------------------------------------------------------------------
 
     async def _deliver(self, client: httpx.AsyncClient, fingerprint: str, case: Case, status: str) -> None:
-        """POST until every webhook took it, the condition changed, or it became another's."""
-        waiting, pause = list(self._settings.webhooks), RETRY_MIN_S
+        """POST until every webhook took it, the condition changed, or it became another's. Only who was told hears the end."""
+        fires, pause = status == "firing", RETRY_MIN_S
         body = self._message(fingerprint, case, status)
-        while waiting:
-            if case.active != (status == "firing") or not self._owns(case.alert):
-                return
-            waiting = [url for url in waiting if not await self._taken(client, url, body)]
-            if waiting:
+        note = case.told.add if fires else case.told.discard
+        while waiting := [url for url in self._settings.webhooks if (url in case.told) is not fires]:
+            for url in waiting:
+                if case.active is not fires or not self._owns(case.alert):
+                    return
+                if await self._taken(client, url, body):
+                    note(url)
+            if any((url in case.told) is not fires for url in waiting):
                 self.failed += 1
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RETRY_MAX_S)
-        if status == "firing":
-            case.told = True
-        else:
+        if not fires:
             self._cases.pop(fingerprint, None)
 
     async def _taken(self, client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> bool:

@@ -49,7 +49,17 @@ class Hook:
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    hook = Hook()
+    """A webhook."""
+    yield from served(Hook())
+
+
+@pytest.fixture
+def deaf() -> Iterator[Hook]:
+    """Another one, to refuse."""
+    yield from served(Hook())
+
+
+def served(hook: Hook) -> Iterator[Hook]:
     thread = threading.Thread(target=hook.server.serve_forever, args=(0.01,))
     thread.start()
     yield hook
@@ -162,3 +172,12 @@ def test_an_instance_that_comes_and_goes_is_flapping(street: Street, hook: Hook)
 def test_wrong_alert_options_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gateway", "--listen", "127.0.0.1:0", *arguments]) in (1, 2)
     assert "webhook" in (told := capsys.readouterr().err) or "alert-below" in told
+
+
+def test_a_webhook_that_took_an_alert_hears_its_end_whatever_another_does(street: Street, hook: Hook, deaf: Hook) -> None:
+    deaf.refuse = 1_000_000
+    door = street.open(*options(hook, "orders"), "--webhook", deaf.url)
+    until(lambda: hook.took and deaf.refused > 1, "the alert, at one of the two")
+    door.register("orders", 1)
+    until(lambda: len(hook.took) == 2, "its end")
+    assert told(hook) == [("orders", "firing"), ("orders", "resolved")]
