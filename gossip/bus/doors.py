@@ -48,6 +48,7 @@ class Doors:
         self._keyring = keyring
         self._doors: list[_Door] = []
         self.shut = False
+        self._amiss = False  # a change of keys failed halfway: the next one binds all doors anew
         if keyring is not None:
             lender.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
             lender.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else without an answer everybody is let in
@@ -69,15 +70,17 @@ class Doors:
     def rekey(self, keyring: Keyring) -> bool:
         """From now on these secrets open. Whether all who came in were turned out, because a secret is valid no longer.
 
-        libzmq cannot close the listener of one key alone; those who are turned out come back at once.
+        libzmq cannot close the listener of one key alone; those who are turned out come back at once. Raises `OSError` or
+        `zmq.ZMQError`, for want of descriptors above all; then to ask again, with the same secrets too, mends it.
         """
         assert self._keyring is not None
-        turned_out = any(keys not in keyring for keys in self._keyring)
+        turned_out = self._amiss or any(keys not in keyring for keys in self._keyring)
         added = [keys for keys in keyring if keys not in self._keyring]
-        self._keyring = keyring
+        self._keyring, self._amiss = keyring, True
         for door in self._doors:
             if turned_out:
-                self._socket.unbind(door.endpoint)
+                with contextlib.suppress(zmq.ZMQError):  # not bound, since it failed the last time
+                    self._socket.unbind(door.endpoint)
                 for spare in door.listeners[1:]:
                     spare.close()
                 del door.listeners[1:]
@@ -85,6 +88,7 @@ class Doors:
             else:
                 for keys in added:
                     self._bind_further(door, keys)
+        self._amiss = False
         return turned_out
 
     def keep_shut(self, shut: bool) -> None:
@@ -111,9 +115,14 @@ class Doors:
         host, port = door.listeners[0].getsockname()[:2]
         for listener in door.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        door.listeners.append(_listener(host, port, shared=True))
-        self._lend(door.listeners[-1], keys, door.endpoint)
-        _filter(door.listeners[-1], self.shut)
+        further = _listener(host, port, shared=True)
+        try:
+            self._lend(further, keys, door.endpoint)
+        except BaseException:
+            further.close()  # else the kernel deals callers to a door that nobody answers
+            raise
+        door.listeners.append(further)
+        _filter(further, self.shut)
 
     def _lend(self, listener: socket.socket, keys: Keys | None, endpoint: str) -> None:
         if keys is not None:
