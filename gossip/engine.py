@@ -194,7 +194,7 @@ class Engine(Reads):
         try:
             return cls(**spelled, **overrides)
         except ConfigError as error:
-            if not (sources := sources_of(error, spelled)):
+            if not (sources := sources_of(error, spelled, os.environ)):
                 raise
             raise ConfigError(f"{error} (From the environment: {', '.join(sources)}.)") from error
 
@@ -215,6 +215,9 @@ class Engine(Reads):
         with self._life:
             if not self._runs():
                 self._launch(addresses)
+                if self._closed:  # by a signal handler that interrupted this very call, and found no bus to end yet
+                    self._end(leave=False)
+                    self._runs()
 
     def _launch(self, addresses: Mapping[str, str]) -> None:
         names = any(seed.is_name for seed in self._seeds)

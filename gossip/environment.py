@@ -42,10 +42,11 @@ def near_misses(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: close[0] for name, close in found.items() if close}
 
 
-def sources_of(error: ConfigError, arguments: Iterable[str]) -> list[str]:
+def sources_of(error: ConfigError, arguments: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """The variables that spelled what a peer complains of: its message begins with the arguments meant."""
     head = re.split("[:=]", str(error), maxsplit=1)[0]  # "bind", "secret", "bind 0.0.0.0, advertise 10.0.0.5"
-    return [f"GOSSIP_{name.upper()}" for name in arguments if re.search(rf"\b{name}\b", head)]
+    meant = [f"GOSSIP_{name.upper()}" for name in arguments if re.search(rf"\b{name}\b", head)]
+    return [name if environment.get(name, "").strip() else f"{name}_FILE" for name in meant]
 
 
 def _text(variable: str, text: str) -> str:

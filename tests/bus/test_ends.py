@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 import zmq
@@ -80,3 +81,19 @@ def test_the_common_port_as_my_own_contact_is_not_dialled() -> None:
     with peer:
         peer.wait_synced(timeout=15)
         assert peer.status().counters.get("conversations", 0) == 0
+
+
+class Interrupted(Peer):
+    """A peer that a signal handler closes while `start` is under way, in the very thread that starts it."""
+
+    def _make_node(self, *arguments: Any) -> Any:
+        self.close()
+        return super()._make_node(*arguments)
+
+
+def test_a_close_that_interrupts_the_start_ends_it() -> None:
+    peer = Interrupted("interrupted", seeds=[])
+    with pytest.raises(PeerClosed, match="was closed"):
+        peer.start()
+    assert f"gossip-{peer.name}" not in [thread.name for thread in threading.enumerate()]
+    assert peer.state == "closed"
