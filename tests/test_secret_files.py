@@ -279,7 +279,7 @@ def test_a_forked_child_begins_anew_with_the_secrets_that_are_valid_now(cluster:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
-def test_a_weak_secret_in_a_file_is_told_with_the_variable_that_named_the_file(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weak_secret_in_a_file_is_told_with_the_variable_of_the_file(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key.write_text("much-too-short\n")
     monkeypatch.setenv("GOSSIP_SECRET_FILE", str(key))
     with pytest.raises(ConfigError, match="From the environment: GOSSIP_SECRET_FILE") as caught:
