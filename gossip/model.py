@@ -59,7 +59,8 @@ class MemberState(_Word):
 
 
 class PeerState(_Word):
-    """`joining` until synced, then `ready`; `isolated` while it hears nobody it should hear; `closed` in the end."""
+    """`joining` until synced, then `ready`; `closed` in the end. `isolated` while it hears nobody it should hear: most fell
+    silent at once, or it has seeds and is alone, be it that none answers or that the last other left."""
 
     JOINING = "joining"
     READY = "ready"
