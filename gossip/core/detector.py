@@ -112,6 +112,7 @@ class Detector:
         self._reprobes: dict[str, _Reprobe] = {}  # by endpoint
         self._doubt_until = 0.0  # my own health: until then I hold accusations by silence
         self._doubt_pings: set[str] = set()
+        self._asked_in_doubt: set[str] = set()  # whose one ping is still under way, also when another ended the doubt
         self._next_doubt_at = 0.0
         self._hold_until: float | None = None  # mass failure: until then no verdict by silence
         self._held_once = False
@@ -200,6 +201,7 @@ class Detector:
         """A ping to a member's contact was answered under this id; None for a peer of another cluster."""
         if id is not None:
             self.heard(id, now)
+        self._asked_in_doubt.discard(expected.id)
         watch = self.watches.get(expected.id)
         if watch is not None:
             watch.spoke(now)
@@ -209,6 +211,8 @@ class Detector:
 
     def unanswered(self, origin: Origin, now: float) -> None:
         """A ping to it ran out. Whoever spoke by another way meanwhile is not accused: that ping alone was lost."""
+        about_me = origin.id in self._asked_in_doubt  # one ping that asks whether I am well is no evidence against another
+        self._asked_in_doubt.discard(origin.id)
         watch = self.watches.get(origin.id)
         if watch is not None:
             if watch.quiet_since > now - self._local.config.detection.ping_timeout_s:
@@ -219,7 +223,9 @@ class Detector:
                 self._silence_due = now
                 return
             watch.spoke(now)
-        if origin.alive and origin.id not in self._doubt_pings:
+        elif about_me:
+            return
+        if origin.alive:
             self.accuse(origin, Evidence.SILENT, now)
 
     def paused(self, now: float) -> None:
@@ -279,11 +285,13 @@ class Detector:
         if len(others) < DOUBT_PINGS:
             return
         self._doubt_pings.clear()
+        self._asked_in_doubt.clear()
         self._doubt_until = now + config.hold_max_s
         self._next_doubt_at = now + 2 * config.hold_max_s
         for _ in range(DOUBT_PINGS):
             origin = others.pop(int(self._local.chance.random() * len(others)))
             self._doubt_pings.add(origin.id)
+            self._asked_in_doubt.add(origin.id)
             self._ping(origin, now)
         self._local.counters["doubts"] += 1
 

@@ -165,7 +165,7 @@ class Node:
         self._peak = 1
         self._next_heartbeat = self._next_expiry = 0.0
         self._last_tick = 0.0
-        self._flooding_since, self._flooded = -NEVER, 0
+        self._floods = Bucket(FLOODED_MAX, FLOODED_MAX)
         self._forget_at = NEVER
         self._leave_until: float | None = None
         self._untold: set[IdHash] = set()  # who is to hear my goodbye in a conversation, of the audience
@@ -445,10 +445,7 @@ class Node:
 
     def _flood_on(self, frame: bytes, now: float) -> None:
         """Pass a refutation on to all my subscribers, whichever way it came first."""
-        if now - self._flooding_since >= 1.0:
-            self._flooding_since, self._flooded = now, 0
-        self._flooded += 1
-        if self._flooded <= FLOODED_MAX:
+        if self._floods.take(1, now):
             self.local.flood(frame)
         else:
             who = self.local.me.id
@@ -514,7 +511,7 @@ class Node:
         subscribers, known = local.fan.subscribers, local.table.by_hash
         why = f"{len(subscribers)} ids subscribe here, which is the limit; raise limits.subscribers_max"
         local.bounds.hit("subscribers_refused", local.me.id, why, now)
-        stranger = next((other for other in subscribers if other not in known), None) if hash in known else None
+        stranger = min((other for other in subscribers if other not in known), default=None) if hash in known else None
         if stranger is None:
             return False
         local.fan.remove(stranger)

@@ -177,3 +177,13 @@ def test_who_comes_back_from_the_dead_takes_no_room_that_there_is_not(bench_of: 
     bench.membership.settle(b, MemberState.DEAD, "a test", 2.0)
     bench.refutes("a", 3.0, pulse=2)
     assert a.state is MemberState.ALIVE
+
+
+def test_which_stranger_makes_room_depends_on_no_hash_seed(node_of: Any, make: Any) -> None:
+    node = limited(node_of, subscribers_max=16)
+    node.handle(Asked(b"t", make.codec.encode_delta(make.state("a"))), 0.0)
+    strangers = [b"forged%02d" % number for number in range(16)]
+    for stranger in strangers:
+        node.handle(Subscribed(TOPIC_SELF + stranger), 0.0)
+    node.handle(Subscribed(TOPIC_SELF + node.local.codec.hash("a")), 0.0)
+    assert set(strangers) - node.local.fan.subscribers == {min(strangers)}

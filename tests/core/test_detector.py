@@ -499,6 +499,14 @@ def test_if_half_of_the_watched_fall_silent_at_once_three_others_are_asked(doubt
     assert doubtful.local.counters["doubts"] == 1
 
 
+def test_one_lost_ping_of_a_doubt_that_another_ended_accuses_nobody(doubtful: Any, make: Any) -> None:
+    answered, lost, *_ = [id for id in doubtful.pinged if id not in "abcd"]
+    doubtful.detector.heard(answered, 3.1)
+    doubtful.detector.unanswered(doubtful.table.origins[lost], 3.6)
+    doubtful.detector.tick(3.7)
+    assert made(doubtful, make) == []
+
+
 def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: Any, make: Any) -> None:
     for id in "abcd":
         doubtful.detector.watches[id].missed = PINGS - 1
