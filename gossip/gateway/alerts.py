@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from .. import AsyncPeer, AsyncRegistration, Event, GossipError, Instance, PeerState
+from .. import AsyncPeer, AsyncRegistration, Event, GossipError, Instance, PeerClosed, PeerState
 from .rules import Alert, AlertSettings, Rules
 
 logger = logging.getLogger("gossip.gateway")
@@ -70,10 +70,13 @@ class Alerts:
                     await asyncio.sleep(TICK_S)
                     if self._peer.state is PeerState.JOINING:
                         continue
-                    self._look(client)
-                    await self._publish(mine)
-            except GossipError:
-                return
+                    try:
+                        self._look(client)
+                        await self._publish(mine)
+                    except PeerClosed:
+                        return
+                    except GossipError as error:  # too busy for now
+                        logger.warning("! alerts: %s; tried again", error)
             finally:
                 deliveries = [case.delivery for case in self._cases.values() if case.delivery is not None]
                 for delivery in deliveries:

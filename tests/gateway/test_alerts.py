@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import threading
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from gossip import GossipError, PeerClosed, PeerState
 from gossip.cli.main import main
+from gossip.gateway.alerts import Alerts
 
 from .conftest import Street, end, until
 
@@ -181,3 +184,22 @@ def test_a_webhook_that_took_an_alert_hears_its_end_whatever_another_does(street
     door.register("orders", 1)
     until(lambda: len(hook.took) == 2, "its end")
     assert told(hook) == [("orders", "firing"), ("orders", "resolved")]
+
+
+def test_a_peer_that_was_too_busy_once_does_not_end_the_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Busy:
+        id, state = "me", PeerState.READY
+
+        async def register(self, *_: object, **__: object) -> None:
+            return None
+
+    looks: list[Exception] = [GossipError("too busy"), PeerClosed("closed")]
+
+    def look(*_: object) -> None:
+        raise looks.pop(0)
+
+    peer: Any = Busy()
+    alerts = Alerts(peer, None, None, "")  # type: ignore[arg-type]
+    monkeypatch.setattr(alerts, "_look", look)
+    asyncio.run(alerts.run("127.0.0.1", 1))
+    assert looks == []
