@@ -188,7 +188,7 @@ MUTATIONS = {
         Mutation("liveness", "digest without liveness", "mix", digest_without_liveness, 16, 0.5),
         Mutation("late-tick", "let a late tick accuse", "slow", let_a_late_tick_accuse, 10, 1.0),
         Mutation("floor", "lose the floor", "retention", lose_the_floor, 8, 62.0),
-        Mutation("late-delta", "let any late delta void a verdict", "half-change", let_any_late_delta_void_a_verdict, 16, 0.5),
+        Mutation("late-delta", "let any late delta void a verdict", "half-change", let_any_late_delta_void_a_verdict, 24, 0.5),
         Mutation("newcomer", "link a newcomer everywhere at once", "newcomers", link_a_newcomer_everywhere_at_once, 60, 0.2),
         Mutation("digests", "compare no digests", "partition", compare_no_digests, 10, 0.7),
         Mutation("one-accuser", "believe one accuser at once", "loss", believe_one_accuser, 16, 0.7),

@@ -78,7 +78,7 @@ _ALL = (
     Scenario("reorder", "15", "every message three times, up to 30 s out of order, 2 s of delay", weather.reorder, 20, 3.0,
              "equal; applied = distinct deltas", few=10, brief=1.0, grace_s=60.0),
     Scenario("half-change", "28", "killed in the middle of a change; a change that arrives after the verdict", deaths.half_change,
-             30, 1.0, "stays dead; no second life", few=16, brief=0.5),
+             30, 1.0, "stays dead; no second life", few=24, brief=0.5),
     Scenario("two-of-one-host", "29", "two peers of one host die together", deaths.two_of_one_host, 30, 0.2,
              "verdicts ≤ 0.5 s", few=10),
     Scenario("two-of-three", "29", "two of three die", deaths.two_of_three, 3, 0.2, "verdicts ≤ 0.5 s"),

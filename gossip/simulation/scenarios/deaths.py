@@ -8,6 +8,7 @@ from ..stage import Stage, quantile
 
 DEAD_SHARE = 0.3
 LATE_S = 1.0
+RELAYS = 4
 STARVED_S = 2.0
 
 
@@ -73,28 +74,33 @@ def pauses(stage: Stage) -> None:
 
 
 def half_change(stage: Stage) -> None:
-    """Row 28. Its last words reach one peer only, and come from there, a second late, when the verdict is long reached."""
+    """Row 28. Its last words reach a few relays only, and come from there, a second late, when the verdict is long reached."""
     stage.grow()
-    revived = 0
+    revived = unheard = 0
     end = stage.now + stage.seconds
-    while stage.now < end and len(stage.living) > 6:
-        dying, slow_one, *others = stage.random.sample(stage.living, len(stage.living))
-        stage.truth.trouble([dying, slow_one], float("inf"))
-        stage.network.set_weather(Weather(latency_s=LATE_S), [slow_one.host])
+    while stage.now < end and len(stage.living) > 18:  # where all are linked to all, nobody relays
+        dying = stage.random.choice(stage.living)
+        linked = dying.node.local.fan.subscribers
+        relays = stage.random.sample([peer for peer in stage.living if peer.node.local.me.hash in linked], RELAYS)
+        others = [peer for peer in stage.living if peer is not dying and peer not in relays]
+        stage.truth.trouble([dying, *relays], float("inf"))
+        stage.network.set_weather(Weather(latency_s=LATE_S), [peer.host for peer in relays])
         stage.run(5.0)
-        stage.network.cut([dying.host], others)
+        stage.network.cut([dying.host], [peer.host for peer in others])
         for _ in range(3):
             stage.register(dying)
         stage.run(0.02)
         stage.kill([dying])
-        stage.network.heal([dying.host], others)
+        stage.network.heal([dying.host], [peer.host for peer in others])
         _gone_from(stage, [dying.id], 10.0, others)
-        seen = _lives_told(stage, dying, others)
+        seen, late = _lives_told(stage, dying, others), stage.counted("late_deltas")
         stage.run(5 * LATE_S)
         revived += _lives_told(stage, dying, others) - seen
+        unheard += stage.counted("late_deltas") == late
         stage.network.clear_weather()
-        stage.truth.trouble([slow_one], stage.now)
+        stage.truth.trouble(relays, stage.now)
     stage.figure("second lives", revived, 0)
+    stage.figure("deaths after which no change came late", unheard, 0)  # else nothing was tried
     stage.calm(10.0)
 
 
