@@ -22,6 +22,7 @@ from typing import Any
 
 from gossip.simulation.scenarios import SCENARIOS, play
 
+from . import papers
 from .mutations import MUTATIONS, run_all
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -113,6 +114,7 @@ def page(results: dict[str, Any]) -> str:
     for name, mutation in MUTATIONS.items():
         seen = results["mutations"].get(name)
         lines.append(f"| {mutation.what} | `{mutation.scenario}` | {'not run' if seen is None else seen or '**not caught**'} |")
+    lines += papers.section(results["papers"]) if "papers" in results else []
     return "\n".join([*lines, ""])
 
 
