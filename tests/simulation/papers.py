@@ -63,6 +63,7 @@ def rapid(kind: str, peers: int = PEERS, *, seconds: float = FAULT_S, seed: int 
         "seconds": seconds,
         "sizes": sizes,
         "most": max(sizes),
+        "last": sorted({peer.node.local.table.living for peer in healthy}),
         "uneven_s": len(uneven),
         "even_from_s": None if sizes[-1] > 1 else (uneven[-1] if uneven else 0) + 1,
         "hidden": sum(peer in healthy for peer in hidden),
@@ -178,6 +179,11 @@ def section(found: dict[str, Any]) -> list[str]:
             size = f"{row['peers']:,} · {row['slow']} · {row['seconds']:g}"
             counts = (row[name] for name in ("hidden_at_healthy", "hidden_at_slow", "accusations_by_slow"))
             lines.append(f"| {word} | {size} | {' | '.join(map(str, counts))} |")
+        if not any(row["hidden_at_healthy"] + row["hidden_at_slow"] for row in found["slow"].values()):
+            lines += ["", "No false positive either way: here the experiment does not tell what local health is worth."]
+    short = [f"{kind} ({found[kind]['peers']:,})" for kind in known if found[kind]["peers"] < PEERS]
+    if short:
+        lines += ["", f"With fewer than the {PEERS:,} peers asked for: {', '.join(short)}."]
     if "scale" in found:
         sizes = sorted(found["scale"], key=int)
         lines += ["", "## Scale", "", "| peers | " + " | ".join(f"{int(size):,}" for size in sizes) + " |"]
@@ -209,7 +215,12 @@ def draw(found: dict[str, Any]) -> None:
     if known := [kind for kind in RAPID if kind in found]:
         figure, axis = plt.subplots(figsize=(8, 2.6))
         for kind in known:
-            axis.step(range(1, len(found[kind]["sizes"]) + 1), found[kind]["sizes"], where="mid", label=RAPID[kind])
+            axis.step(
+                range(1, len(found[kind]["sizes"]) + 1),
+                found[kind]["sizes"],
+                where="mid",
+                label=f"{RAPID[kind]}, of {found[kind]['peers']:,}",
+            )
         axis.set_xlabel("seconds since the fault")
         axis.set_title("distinct sizes of view among the healthy", loc="left")
         axis.legend(frameon=False)

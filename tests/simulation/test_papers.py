@@ -12,6 +12,7 @@ from .papers import RAPID, lifeguard, rapid, scale, section
 def test_a_crash_leaves_one_size_of_view_and_hides_no_healthy_peer() -> None:
     found = rapid("crash", 40, seconds=12)
     assert found["even_from_s"] is not None
+    assert found["last"] == [39]
     assert found["hidden"] == 0
 
 
