@@ -181,6 +181,9 @@ def section(found: dict[str, Any]) -> list[str]:
             lines.append(f"| {word} | {size} | {' | '.join(map(str, counts))} |")
         if not any(row["hidden_at_healthy"] + row["hidden_at_slow"] for row in found["slow"].values()):
             lines += ["", "No false positive either way: here the experiment does not tell what local health is worth."]
+    missing = [kind for kind in RAPID if kind not in found]
+    if missing:
+        lines += ["", f"Not measured yet: {', '.join(missing)}."]
     short = [f"{kind} ({found[kind]['peers']:,})" for kind in known if found[kind]["peers"] < PEERS]
     if short:
         lines += ["", f"With fewer than the {PEERS:,} peers asked for: {', '.join(short)}."]
