@@ -312,6 +312,10 @@ class Detector:
         """Dead here, alive elsewhere: told once, so that a living subject refutes (design, section 5)."""
         return self._publish(charges, now) if charges else None
 
+    def told_to_its_face(self, charges: list[Charge]) -> Accusation | None:
+        """What others hold against the one I talk to, for it alone, so that it refutes. It makes no accuser of me."""
+        return self._next(charges) if charges else None
+
     def _send_gathered(self, now: float) -> None:
         held_back = self._doubt_until > now
         ready = [c for c in self._gathered.values() if c.evidence is Evidence.CLOSED or not held_back]
@@ -322,12 +326,15 @@ class Detector:
             self._publish(ready[start : start + CHARGES_PER_FRAME], now)
 
     def _publish(self, charges: list[Charge], now: float) -> Accusation:
-        me = self._local.me
-        self._counter += 1
-        accusation = Accusation(me.id, me.incarnation, self._counter, tuple(charges))
+        accusation = self._next(charges)
         self._local.counters["accusations_made"] += len(charges)
         self.hear(accusation, self._local.codec.encode(accusation), now)
         return accusation
+
+    def _next(self, charges: list[Charge]) -> Accusation:
+        me = self._local.me
+        self._counter += 1
+        return Accusation(me.id, me.incarnation, self._counter, tuple(charges))
 
     def hear(self, accusation: Accusation, frame: bytes, now: float) -> None:
         """An accusation, mine or another's: judge its charges, pass it on if it is new."""

@@ -65,8 +65,8 @@ class Membership:
     def forget_others(self, reason: str, now: float) -> None:
         """All that is known of others is too old to be passed on: begin anew, as a newcomer does."""
         table, me = self._local.table, self._local.me
-        for origin in [origin for origin in table.alive() if origin is not me]:
-            self.settle(origin, MemberState.DEAD, reason, now)
+        for id in [origin.id for origin in table.alive() if origin is not me]:
+            self.settle(table.origins[id], MemberState.DEAD, reason, now)
         for origin in list(table.settled()):
             table.remove(origin)
         table.floors.clear()

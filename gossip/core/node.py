@@ -138,6 +138,7 @@ class Node:
             new_call=self._new_call,
             accuse=self._detector.accuse_of_death,
             charges_against=self._detector.why_suspected,
+            tell=self._detector.told_to_its_face,
             hear=self._detector.hear,
             on_end=self._conversation_ended,
         )

@@ -76,12 +76,13 @@ class Repair:
         new_call: Callable[[], int],
         accuse: Callable[[list[Charge], float], Accusation | None],
         charges_against: Callable[[str], list[Charge]],
+        tell: Callable[[list[Charge]], Accusation | None],
         hear: Callable[[Accusation, bytes, float], None],
         on_end: Callable[[Ended, float], None],
     ) -> None:
         self._local, self._merger, self._author = local, merger, author
         self._new_call = new_call
-        self._accuse, self._charges_against, self._hear = accuse, charges_against, hear
+        self._accuse, self._charges_against, self._tell, self._hear = accuse, charges_against, tell, hear
         self._on_end = on_end
         self.conversations: dict[int, Conversation] = {}
         self._asked_for: dict[str, int] = {}  # origin -> the call it is being pulled by: never one from two
@@ -270,9 +271,11 @@ class Repair:
         while len(self._disputed) > self._local.config.limits.members_max:
             self._disputed.popitem(last=False)
             self._local.bounds.hit("disputes_forgotten", self._local.me.id, "more lives are disputed than members may live", now)
-        fresh += self._charges_against(talk.partner) if talk.partner and not any(c.subject == talk.partner for c in fresh) else []
-        for start in range(0, len(fresh), 64):
-            accusation = self._accuse(fresh[start : start + 64], now)
+        partners = [charge for charge in fresh if charge.subject == talk.partner]
+        others = [charge for charge in fresh if charge.subject != talk.partner]
+        told = self._tell(partners or (self._charges_against(talk.partner) if talk.partner else []))
+        accused = [self._accuse(others[start : start + 64], now) for start in range(0, len(others), 64)]
+        for accusation in (told, *accused):
             if accusation is not None:
                 self._push(talk, self._local.codec.encode(accusation))
 
@@ -374,13 +377,13 @@ class Repair:
             for origin in self._local.table.alive():
                 if origin.state is MemberState.SUSPECTED:
                     self._answer(token, Belief(origin.id, EventKind.MEMBER_SUSPECTED, f"{origin.id} is suspected at {me}"))
-        self._dispute_with_asker(token, message, now)
+        self._dispute_with_asker(token, message)
 
-    def _dispute_with_asker(self, token: bytes, message: Sync, now: float) -> None:
+    def _dispute_with_asker(self, token: bytes, message: Sync) -> None:
         """The obituary: whoever speaks and is held dead, or is accused, hears it, and refutes."""
         life = message.incarnation, message.pulse
         charges = [charge for charge in self._charges_against(message.asker) if (charge.incarnation, charge.pulse) >= life]
-        accusation = self._accuse(charges, now)
+        accusation = self._tell(charges)
         if accusation is not None:
             self._answer(token, accusation)
 
@@ -401,7 +404,7 @@ class Repair:
         """Compare an offer: give what I know better, name the dead, want the rest."""
         table = self._local.table
         wants, charges = [], []
-        for entry in message.entries:
+        for entry in _distinct(message.entries):
             held = table.origins.get(entry.origin)
             known = held or table.floors.get(entry.origin)
             theirs = (entry.incarnation, entry.version)
@@ -467,5 +470,5 @@ class Repair:
 
 
 def _distinct(entries: tuple[Entry, ...]) -> list[Entry]:
-    """Nobody honest wants one origin twice at once."""
+    """Nobody honest wants, or offers, one origin twice at once."""
     return list({entry.origin: entry for entry in entries}.values())

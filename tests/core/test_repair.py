@@ -8,7 +8,7 @@ import pytest
 
 from gossip.config import Config, Limits, Repair
 from gossip.core.codec import TOPIC_BYTES
-from gossip.core.effects import Answered, Asked, Call, HangUp, Publish
+from gossip.core.effects import Answer, Answered, Asked, Call, HangUp, Heard, Publish, Subscribed
 from gossip.core.messages import Accusation, Charge, Delta, Done, Entries, Entry, Evidence, HeaderFlags, Sync, Want
 from gossip.core.node import Node
 from gossip.model import MemberState
@@ -359,6 +359,28 @@ def test_an_accusation_of_me_over_a_conversation_is_answered_with_my_new_state(p
     effects = a.handle(Asked(b"t", make.codec.encode(Accusation("n9", (1, 1), 1, (charge,)))), 1.0)
     (state,) = [make.codec.decode(e.frame) for e in effects if not isinstance(e, Publish)]
     assert (state.origin, state.header.pulse) == ("n1", 5)
+
+
+@pytest.mark.parametrize("accused_asks", [True, False])
+def test_who_tells_the_accused_of_its_case_accuses_nobody(pair: Any, make: Any, accused_asks: bool) -> None:
+    a, b = pair
+    for id in "uvwxyz":
+        give(a, make.state(id), make)
+    a.handle(Subscribed(b"@" + b.local.me.hash), 0.5)
+    charge = Charge("x", make.life, 0, Evidence.SILENT)
+    a.handle(Heard(b"*" + make.codec.encode(Accusation("y", make.life, 1, (charge,)))), 1.0)
+    if accused_asks:
+        effects = a.handle(Asked(b"t", make.codec.encode(Sync("x", make.life, 1, 0, True, bytes(2048)))), 4.0)
+    else:
+        a._repair.converse(a.local.table.origins["x"].contact, 4.0, dialled=True)
+        call = max(a._repair.conversations)
+        listing = Entries("x", True, bytes([255] * 32), (Entry("x", make.life, 1, 0),), False)
+        effects = a.handle(Answered(call, make.codec.encode(listing)), 4.0)
+    told = [make.codec.decode(effect.frame) for effect in effects if isinstance(effect, (Answer, Call))]
+    assert [message.charges[0].subject for message in told if isinstance(message, Accusation)] == ["x"]
+    assert not any(isinstance(effect, Publish) and effect.frame[:1] == b"*" for effect in effects)
+    assert list(a._detector.cases["x"].accusers) == ["y"]
+    assert a.local.table.origins["x"].state is MemberState.SUSPECTED
 
 
 def test_memories_of_partners_askers_and_disputes_are_bounded(pair: Any, make: Any) -> None:
