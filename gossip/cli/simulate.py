@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
-from ..simulation.scenarios import SCENARIOS, play
-from ..simulation.stage import Report
 from .arguments import minutes, positive, whole
 from .printing import put
+
+if TYPE_CHECKING:
+    from ..simulation.stage import Report
 
 DESCRIPTION = """\
 Run one scenario of the fault matrix: the real core on a virtual network and
@@ -43,6 +45,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Play the scenario and print the report; returns the exit code. Raises `ConfigError`."""
+    from ..simulation.scenarios import SCENARIOS, play  # here, because the other commands must not wait for its import
+
     if options.list:
         width = max(map(len, SCENARIOS))
         put("\n".join(f"{one.name:{width}}  row {one.row:3}  {one.what}" for one in SCENARIOS.values()))
