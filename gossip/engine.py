@@ -172,6 +172,7 @@ class Engine(Reads):
         self._bus: BusThread | None = None
         self._resolver: Resolver | None = None
         self._waiters: list[Bell] = []
+        self._synced_seen = False  # as of the last batch, and so with all that came before it visible
         self._started_at = 0.0
         self._last_status: Status | None = None
         self._last_members: tuple[Member, ...] = ()
@@ -459,7 +460,11 @@ class Engine(Reads):
     def _sync_wanted(self, timeout: float | None) -> Wanted:
         node = self._running()
         missing = f"not synced after {timeout} s: no synced peer has answered. Check the seeds"
-        return Wanted(lambda: True if node.synced else None, lambda: missing)
+        return Wanted(lambda: self._synced_now(node), lambda: missing)
+
+    def _synced_now(self, node: Mind) -> bool | None:
+        """True once it is so, and what came with it can be looked up."""
+        return True if node.synced and self._synced_seen else None
 
     def _found(self, wanted: Wanted, deadline: float) -> Any:
         """What is waited for, or None if it is worth waiting on. Raises `TimeoutError` after the deadline, `PeerClosed`."""
@@ -478,6 +483,8 @@ class Engine(Reads):
         if changes:
             self._catalogue.apply(changes)
         events = self._events.record(changes, happenings)
+        assert self._node is not None
+        self._synced_seen = self._node.synced
         if self._resolver is not None:
             self._resolver.pursue()
         if self._waiters:

@@ -166,4 +166,4 @@ class Observer(Blocking):
                 "Check that one runs, its cluster, its secret if it has one, and that the seeds name its contact, host:port"
             )
 
-        return Wanted(lambda: True if node.synced else None, missing)
+        return Wanted(lambda: self._synced_now(node), missing)
