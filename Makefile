@@ -13,11 +13,11 @@ unexport PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint audit fuzz sim bench bench-setup clean
+.PHONY: help demo test test-all lint audit fuzz sim faults bench bench-setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo '  ARGS="..." is handed on to demo, test, test-all, sim and bench; PYTHON=... chooses the interpreter of a new $(VENV).'
+	@echo '  ARGS="..." is handed on to demo, test, test-all, sim, faults and bench; PYTHON=... chooses the interpreter of a new $(VENV).'
 
 demo: $(VENV)/installed ## a cluster on this machine, shown at work
 	@$(PY) nodes/demo.py $(ARGS)
@@ -42,6 +42,9 @@ fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SEC
 
 sim: $(VENV)/installed-dev ## the whole fault matrix on simulated peers, written into docs/faults.md; hours; ARGS="--quick --seeds 1" is small
 	@$(PY) -m tests.simulation.matrix $(ARGS)
+
+faults: $(VENV)/installed-dev ## the fault matrix on real processes and networks (as root), written into docs/faults-real.json; hours
+	@$(PY) -m pytest -m "" --record-faults $(ARGS)
 
 bench: $(VENV)/installed-bench ## all benchmarks beside their anchors, 30 minutes; QUICK=1: 3 minutes, small
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(ARGS)

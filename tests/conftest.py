@@ -14,6 +14,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from .faults_record import FAILED, record
+
+__all__ = ["record"]  # a fixture of all tests
+
 # No deadlines: a slow machine is no defect. A failing example is printed with the line that repeats it.
 hypothesis.settings.register_profile(
     "gossip", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -28,6 +32,7 @@ COMPUTING = frozenset("catalogue core properties simulation test_transcripts.py"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, metavar="N", help="seed of the random tests; by default a new one in every run")
+    parser.addoption("--record-faults", action="store_true", help="run what measures the fault matrix alone, and write it down")
     parser.addoption("--rewrite", action="store_true", help="write the transcripts anew, as the core behaves now")
 
 
@@ -40,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.record_faults:
+        config.hook.pytest_deselected(items=[item for item in items if "record" not in getattr(item, "fixturenames", ())])
+        items[:] = [item for item in items if "record" in getattr(item, "fixturenames", ())]
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             if not item.path.is_relative_to(TESTS) or item.path.relative_to(TESTS).parts[0] not in COMPUTING:
@@ -51,8 +59,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if report.failed and call.excinfo is not None and call.when != "teardown":
+        item.stash[FAILED] = f"failed: {call.excinfo.exconly().splitlines()[0]}"
     if report.failed and "seed" in getattr(item, "fixturenames", ()):
         report.sections.append(("Random test", f"repeat it with --seed={item.config.stash[_SEED]}"))
     return report
