@@ -41,7 +41,7 @@ fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SEC
 	@$(PY) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
 
 sim: $(VENV)/installed-dev ## the whole fault matrix on simulated peers, written into docs/faults.md; hours; ARGS="--quick --seeds 1" is small
-	@$(PY) -m tests.simulation.matrix $(ARGS)
+	@$(PY) -m tests.simulation.matrix $(or $(ARGS),--everything)
 
 faults: $(VENV)/installed-dev ## the fault matrix on real processes and networks (as root), written into docs/faults-real.json; hours
 	@$(PY) -m pytest -m "" --record-faults $(ARGS)

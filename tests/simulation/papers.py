@@ -7,9 +7,8 @@ python -m tests.simulation.papers crash loss flip-flop slow scale
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -240,19 +239,23 @@ def draw(found: dict[str, Any]) -> None:
         save(figure, "peers")
 
 
-def main() -> None:
-    from .matrix import DOCS, RESULTS, page
+def measure(parts: Iterable[str]) -> None:
+    """Measure these parts, and write them down one by one."""
+    from .matrix import load, save, stamp
 
+    for part in parts:
+        measured = PARTS[part]()
+        results = load()
+        results["papers"][part] = {"found": measured, **stamp()}
+        save(results)
+        draw({part: one["found"] for part, one in results["papers"].items()})
+        print(part, "measured", file=sys.stderr, flush=True)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is named")
-    for part in parser.parse_args().parts or PARTS:
-        measured = PARTS[part]()
-        results = json.loads(RESULTS.read_text(encoding="utf-8"))
-        results.setdefault("papers", {})[part] = measured
-        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-        (DOCS / "faults.md").write_text(page(results), encoding="utf-8")
-        draw(results["papers"])
-        print(part, "measured", file=sys.stderr, flush=True)
+    measure(parser.parse_args().parts or PARTS)
 
 
 if __name__ == "__main__":

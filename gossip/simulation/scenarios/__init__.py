@@ -37,6 +37,7 @@ class Scenario:
     config: Config | None = None
     grace_s: float = 10.0
     least: int = 3
+    seeds: int = 10  # with which `make sim` plays it
 
     def quick(self) -> Scenario:
         """The same with so few peers and minutes that it runs with every test."""
@@ -46,19 +47,19 @@ class Scenario:
 _RETENTION = replace(Config(), joining=replace(Config().joining, retention_s=3600.0))
 _ALL = (
     Scenario("join", "1", "1,000 peers join at once from 3 seeds", joining.join, 1000, 0.5,
-             "equal views ≤ 15 s; no peer above 3 × its computed links", few=100),
+             "equal views ≤ 15 s; no peer above 3 × its computed links", few=100, seeds=3),
     Scenario("newcomers", "1", "peers join a busy cluster one after the other", joining.newcomers, 100, 1.0,
-             "no change waits for repair: p99 visibility ≤ 0.25 s", few=60, brief=0.4),
+             "no change waits for repair: p99 visibility ≤ 0.25 s", few=60, brief=0.4, seeds=5),
     Scenario("loss", "2", "20 % loss on all links, a registration a second", weather.loss, 50, 5.0,
              "0 false deaths; p99 visibility ≤ 3 s; equal ≤ 10 s after", few=30, brief=1.0),
     Scenario("ingress-loss", "3", "80 % ingress loss on 1 % of 1,000", weather.ingress_loss, 1000, 2.0,
-             "only the faulty hidden; ≤ 2 flips per faulty peer a minute", few=60, brief=1.0),
+             "only the faulty hidden; ≤ 2 flips per faulty peer a minute", few=60, brief=1.0, seeds=3),
     Scenario("flip-flop", "4", "1 % hear nobody for 20 s, then all for 20 s, in turn", weather.flip_flop, 1000, 2.0,
-             "only the faulty hidden; ≤ 2 flips per faulty peer a minute; traffic ≤ 2 × base", few=60, brief=1.4),
+             "only the faulty hidden; ≤ 2 flips per faulty peer a minute; traffic ≤ 2 × base", few=60, brief=1.4, seeds=3),
     Scenario("partition", "5", "halves cut from each other for 60 s: writes on both sides, on one, on none", splits.partition,
-             1000, 1.0, "equal ≤ 15 s after each heal", few=40),
+             1000, 1.0, "equal ≤ 15 s after each heal", few=40, seeds=3),
     Scenario("partition-long", "5", "the same for 30 minutes", splits.partition, 60, 30.0, "equal ≤ 15 s after each heal",
-             few=16, brief=30.0),
+             few=16, brief=30.0, seeds=3),
     Scenario("swizzle", "6", "hosts are clogged one by one, freed in another order, again and again", splits.swizzle, 30, 10.0,
              "equal ≤ 10 s after the last", few=16, brief=2.0),
     Scenario("crash-loss", "7", "30 % die at once under 20 % loss", deaths.crash_loss, 100, 0.5,
@@ -70,7 +71,7 @@ _ALL = (
     Scenario("clocks", "11", "wall clocks jump by −1 h, +1 h, −10 years, and differ by ±1 h", lives.clocks, 30, 1.0,
              "no effect on liveness; restart after a backward jump equal ≤ 2 s", few=16, brief=0.5),
     Scenario("restart-lower-clock", "12", "restarts under the same id, nothing saved, the clock behind", lives.restarts, 30, 1.0,
-             "refuted and re-issued ≤ 2 s; no ghost", few=16, brief=0.5),
+             "refuted and re-issued ≤ 2 s; no ghost", few=16, brief=0.5, seeds=120),
     Scenario("duplicate-id", "13", "two live processes with one id", lives.duplicate_id, 20, 0.5,
              "event at both ≤ 5 s; the younger takes a new id; ≤ 6 incarnations"),
     Scenario("retention", "14", "away longer than the retention, back with old state", lives.retention, 12, 62.0,
@@ -86,9 +87,9 @@ _ALL = (
     Scenario("resets", "30", "a firewall resets all links between two halves every 2 s", splits.resets, 60, 2.0,
              "nobody hidden twice a minute; accusations bounded", few=20, brief=1.0),
     Scenario("mass-crash", "31", "30 % of 1,000 die at once", deaths.mass_crash, 1000, 0.5,
-             "messages per survivor ≤ 30 × the dead", few=100),
+             "messages per survivor ≤ 30 × the dead", few=100, seeds=3),
     Scenario("mix", "all", "churn, loss, duplicates, reordering, partitions, restarts, pauses and clock jumps at random", mix.mix,
-             100, 3.0, "no invariant broken", few=30, brief=1.0, grace_s=15.0),
+             100, 3.0, "no invariant broken", few=30, brief=1.0, grace_s=15.0, seeds=100),
 )  # fmt: skip
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 
