@@ -74,7 +74,7 @@ $(VENV)/installed: $(PY) pyproject.toml
 
 $(VENV)/installed-dev: $(PY) pyproject.toml
 	@echo "installing gossip-registry and its development tools into $(VENV) ..."
-	@$(PY) -m pip install --quiet --editable '.[dev,hosts,http,api]'
+	@$(PY) -m pip install --quiet --editable '.[dev,hosts,http,cli,api]'
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-bench: $(VENV)/installed

@@ -13,8 +13,8 @@ import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 WITH_PROCESSES = (
-    "cluster gateway hostile hosts test_cli.py test_cli_ask.py test_cli_demo.py test_observer.py test_readme.py "
-    "test_secret_files.py"
+    "cluster gateway hostile hosts test_cli.py test_cli_ask.py test_cli_completion.py test_cli_demo.py test_cli_doctor.py "
+    "test_cli_top.py test_observer.py test_readme.py test_secret_files.py"
 ).split()
 TOOLS = ("hypothesis", "pytest")  # what the tests need of the extra `dev`: no mypy, no ruff
 

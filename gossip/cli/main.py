@@ -1,4 +1,4 @@
-"""The command `gossip`: arguments in, exit code out. Each subcommand has a module of its own.
+"""The command `gossip`: arguments in, exit code out. Each subcommand has a module of its own, imported when it is named.
 
 Exit codes: 0 done; 1 refused or failed, with one line on stderr that says why; 2 the command line itself is wrong; 3 nothing
 was found.
@@ -7,18 +7,30 @@ was found.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from .. import GossipError, __version__
-from . import ask, demo, export, gateway, keygen, run, simulate
+
+# Which module adds which commands, in the order of the help. Whoever names a command waits for its module alone.
+MODULES = {
+    "run": ("run",),
+    "gateway": ("gateway",),
+    "ask": ("members", "services", "lookup", "pick", "locate", "route", "watch", "why"),
+    "export": ("export",),
+    "keygen": ("keygen",),
+    "completion": ("completion",),
+    "demo": ("demo",),
+    "simulate": ("simulate",),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (by default that of the process); returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(_parser().parse_args(argv))
+        return _run(parser(arguments[0] if arguments else "").parse_args(arguments))
     except SystemExit as ended:  # argparse has said all there is to say
         return ended.code if isinstance(ended.code, int) else 2
 
@@ -26,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     if options.verbose:
+        import logging
+
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(asctime)s %(levelname)s %(message)s")
     try:
         return command(options)
@@ -34,8 +48,9 @@ def _run(options: argparse.Namespace) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of the command line, with this command alone if it is one, else with all of them."""
+    made = argparse.ArgumentParser(
         prog="gossip",
         description="A service registry without a server: every service embeds a peer.\n"
         "`run` is a peer on the command line; most others only ask the peers that run.",
@@ -46,16 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         "  3 nothing found",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"gossip {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="name_of_command", metavar="COMMAND", required=True)
-    run.add_to(commands)
-    gateway.add_to(commands)
-    ask.add_to(commands)
-    export.add_to(commands)
-    keygen.add_to(commands)
-    demo.add_to(commands)
-    simulate.add_to(commands)
-    return parser
+    made.add_argument("--version", action="version", version=f"gossip {__version__}")
+    commands = made.add_subparsers(title="commands", dest="name_of_command", metavar="COMMAND", required=True)
+    named = [module for module, names in MODULES.items() if command in names]
+    for module in named or MODULES:
+        import_module(f".{module}", __package__).add_to(commands)
+    return made
 
 
 if __name__ == "__main__":
