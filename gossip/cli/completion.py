@@ -19,8 +19,8 @@ SHELLS = ("bash", "zsh", "fish")
 ASKED = {"service": "services", "services": "services", "name": "names"}  # what a positional of that name means
 EXAMPLES = """\
 examples:
-  eval "$(gossip completion bash)"       in ~/.bashrc; zsh likewise, after compinit
-  gossip completion fish | source        in ~/.config/fish/config.fish
+  eval "$(gossip completion bash)"    in ~/.bashrc; likewise zsh, after compinit
+  gossip completion fish | source     in ~/.config/fish/config.fish
 """
 
 
@@ -62,7 +62,7 @@ def script(shell: str) -> str:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif command == "completion":
             action.choices = SHELLS  # what else it takes is for the shells alone
-    told: str = shtab.complete(made, shell=shell)
+    told: str = shtab.complete(made, shell)
     return told.rstrip()
 
 
