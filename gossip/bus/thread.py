@@ -170,6 +170,7 @@ class BusThread:
         self._quiet_until = -math.inf
         self._checked_at = math.inf
         self._node_due = -math.inf
+        self._care_due = -math.inf  # when a connection is to be looked after
         self._bell = -1
         self._lag = _Worst()
         self.bound = {end for end in map(_bound, (sockets.contact, sockets.publisher)) if end}  # a forked child must know
@@ -323,12 +324,9 @@ class BusThread:
         if self._inputs or self._notices or len(self.mailbox):
             return 0
         now = self._clock()
-        until = min(self._node_due, self._links.next_deadline(), self._probes.next_deadline(), self._next_care())
+        until = min(self._node_due, self._care_due)
         longest = WAIT_MAX_S if self._leave_by == math.inf else LEAVE_WAIT_S
         return math.ceil(1000 * min(max(until - now, 0.0), longest))
-
-    def _next_care(self) -> float:
-        return min(self._calls.next_deadline(), self._porter.next_deadline())
 
     def _deadline(self, now: float) -> float:
         deadline = self._guard(self._node.next_deadline)
@@ -345,7 +343,10 @@ class BusThread:
             else:
                 self._feed_all(self._calls.receive(source, now), now)
                 self._feed_all(self._probes.finish(source), now)
-        self._feed_all(self._probes.tick(now), now)
+            if source is not self._sockets.subscriber:  # what is heard moves no connection
+                self._care_due = -math.inf
+        if now >= self._care_due:
+            self._feed_all(self._probes.tick(now), now)
 
     def _drain_publisher(self, now: float) -> None:
         for frame in whole_frames(self._sockets.publisher, SUBSCRIPTIONS_PER_TURN):
@@ -375,6 +376,7 @@ class BusThread:
         self._feed_all(self._links.on_monitor(now), now)
 
     def _run_commands(self, now: float) -> None:
+        self._care_due = -math.inf
         self._letters = self.mailbox.collect()
         for letter in self._letters:
             self._effects += letter.open(now)
@@ -452,18 +454,30 @@ class BusThread:
                 actions.append(effect)
         for action in actions:
             self._guard(self._act, action, now)
+            if type(action) is not Publish:
+                self._care_due = -math.inf
         if changes or happenings:
             self._guard(self._on_batch, changes, happenings)
-        self._guard(self._redial, now)
-        self._settle()
+        if now >= self._care_due:
+            self._guard(self._care, now)
+        if self._hush.notices:
+            self._take_notices()
+        if self._letters:
+            self._settle()
 
     def _act(self, effect: Effect, now: float) -> None:
         self._acts[type(effect)](effect, now)
 
-    def _redial(self, now: float) -> None:
-        self._links.tick(now)
-        self._calls.tick(now)
-        self._porter.tick(now)
+    def _care(self, now: float) -> None:
+        """Look after all connections. Only when one is due, or something but a heard frame may have changed that."""
+        self._care_due = now + FAULT_PAUSE_S  # should one of them fail
+        for each in (self._links, self._calls, self._porter):
+            each.tick(now)
+        self._care_due = min(
+            self._links.next_deadline(), self._calls.next_deadline(), self._porter.next_deadline(), self._probes.next_deadline()
+        )
+
+    def _take_notices(self) -> None:
         texts, self._hush.notices = self._hush.notices, []
         self._notices += [_notice(self._name, text) for text in texts]
 

@@ -70,7 +70,11 @@ class Merger:
             taken = self._take_known(origin, delta, frame, now)
         self._local.counters[taken.outcome.counter] += 1
         if taken.outcome is Outcome.APPLIED:
-            self._take_early(self._local.table.origins[delta.origin], now)
+            origin = self._local.table.origins[delta.origin]
+            if origin.early:
+                self._take_early(origin, now)
+            if not origin.early:
+                self.gaps.pop(origin.id, None)
         return taken
 
     def missed(self, id: str, contact: str, now: float) -> None:
@@ -254,8 +258,6 @@ class Merger:
             delta, frame = early
             self._take_known(origin, delta, frame, now)
         self._local.table.recount(origin)
-        if not origin.early:
-            self.gaps.pop(origin.id, None)
 
     # time -----------------------------------------------------------------------------------------------------------
 

@@ -247,10 +247,7 @@ class Node:
             self.local.counters["frames_unknown"] += 1
         except WireError as error:
             self._drop(input, str(error), now)
-        if calm and self._due is not None:
-            effects, self.local.out = self.local.out, []
-            return effects
-        return self._effects(now)
+        return self._effects(now, calm=calm is True)
 
     def tick(self, now: float) -> list[Effect]:
         """All that is due."""
@@ -295,8 +292,9 @@ class Node:
     def _linger(self, until: float) -> float:
         return until if self._last_tick < until else NEVER
 
-    def _effects(self, now: float) -> list[Effect]:
-        self._due = None
+    def _effects(self, now: float, calm: bool = False) -> list[Effect]:
+        if not calm:
+            self._due = None
         local, digests = self.local, self._digests
         if local.table.digest != digests.current:
             digests.now_is(local.table.digest, now)
@@ -403,22 +401,23 @@ class Node:
         elif self._merger.is_duplicate(head.origin, head.incarnation, head.version):
             local.counters["deltas_duplicate"] += 1
         else:
-            self._merge_broadcast(body, delegated.sender, now)
-            return False
+            return self._merge_broadcast(body, delegated.sender, now)
         return True
 
-    def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> None:
+    def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> bool:
+        """Whether it changed nothing but instances."""
         try:
             delta = self.local.codec.decode(frame)
         except UnknownKind:
             raise
         except WireError as error:  # who carried it had no time to read it, as I had not: nobody is blamed
             self._complain(str(error), now)
-            return
+            return False
         if not isinstance(delta, Delta):
-            return
+            return False
         known = self.local.table.origins.get(delta.origin)
         pulse = known.header.pulse if known is not None and known.incarnation == delta.incarnation else None
+        alone = known is not None and not known.early and delta.header is None
         outcome = self._merger.take(delta, frame, now).outcome
         if outcome is Outcome.APPLIED and pulse is not None and delta.header is not None and delta.header.pulse > pulse:
             self._flood_on(frame, now)
@@ -426,6 +425,7 @@ class Node:
             carrier = self.local.table.by_hash.get(sender)
             if carrier is not None and carrier is not self.local.me:
                 self._merger.missed(delta.origin, carrier.contact, now)
+        return outcome is Outcome.APPLIED and alone
 
     def _missed(self, id: str, contact: str, now: float) -> None:
         self._merger.missed(id, contact, now)

@@ -570,7 +570,9 @@ def test_no_deadline_of_a_node_is_later_than_what_it_waits_for(town: Towns, seed
     town.cluster.kill(town[3])
     town.cluster.pause(town[4])
     town[5].register("web", port=1, ttl=2.0)
-    town.cluster.run(10)
+    for number in range(50):
+        town[6].register("web", port=100 + number)
+        town.cluster.run(0.2)
     town.cluster.resume(town[4])
     town.cluster.run(10)
     assert len(looked) > 1000
