@@ -76,7 +76,7 @@ class Overlay:
 class Joining:
     """How a peer finds the others."""
 
-    dial_interval_s: float = 10.0  # between dials of seeds or dead members; more: later heals, less traffic
+    dial_interval_s: float = 10.0  # between dials of seeds or the dead, less where few live; more: later heals, less traffic
     alone_interval_s: float = 1.0  # the same while alone, or after a mass loss; more: later heals, less traffic
     synced_deadline_s: float = 2.0  # then a peer serves what it has, with an event; more: longer `joining`, seldom half a view
     rendezvous_min_s: float = 0.2  # zero configuration: checks of the common port, at random between these two

@@ -201,7 +201,9 @@ class Dialer:
         local, config = self._local, self._local.config.joining
         if local.alone or not local.synced or now < self._mass_loss_until:
             return local.jittered(config.alone_interval_s)
-        return local.jittered(config.dial_interval_s * max(1.0, local.table.living / 50))
+        living = local.table.living
+        few = config.alone_interval_s * living / 2  # two dials a second in all: who comes back knowing nobody waits to be found
+        return local.jittered(min(few, config.dial_interval_s) * max(1.0, living / 50))
 
     def _dial_somebody(self, now: float) -> None:
         """One seed that is no living member, or common port before mine; and one dead member: neither waits for the other."""

@@ -110,7 +110,7 @@ def test_alone_it_dials_its_seeds_about_every_second(node_of: Any) -> None:
     assert 10 <= node._calls <= 25  # an unanswered one takes 3 s
 
 
-def test_with_company_it_dials_about_every_ten_seconds_the_lost_and_the_seeds_that_are_no_members(
+def test_with_company_it_dials_the_lost_and_the_seeds_that_are_no_members(
     node_of: Any, make: Any
 ) -> None:
     node = node_of(1, seeds=["10.0.0.77:7400"])
@@ -128,8 +128,6 @@ def test_with_company_it_dials_about_every_ten_seconds_the_lost_and_the_seeds_th
         found |= set(calls(node._effects(now)))
         node._repair.tick(now + 10)
     assert found == {"10.0.0.77:7400", "10.0.0.51:7400"}
-    pause = node._dialer._pause(now)
-    assert 8.0 <= pause <= 12.0
 
 
 def test_the_forgotten_dead_are_dialled_on(node_of: Any, make: Any) -> None:
@@ -156,18 +154,19 @@ def test_after_a_mass_loss_it_dials_every_second_for_a_minute(node_of: Any, make
     node = node_of(1)
     for n in range(4):
         node.handle(Asked(b"t", make.codec.encode_delta(make.state(f"x{n}"))), 0.0)
-    assert node._dialer._pause(0.0) >= 8
+    assert node._dialer._pause(0.0) >= 2
     node._dialer.mass_loss(10.0)
     assert node._dialer._pause(11.0) <= 1.2
     assert node._dialer.next_deadline() <= 11.2
-    assert node._dialer._pause(70.1) >= 8
+    assert node._dialer._pause(70.1) >= 2
 
 
-def test_the_pause_between_dials_grows_with_the_cluster(node_of: Any, make: Any) -> None:
+@pytest.mark.parametrize(("living", "pause_s"), [(2, 1.0), (6, 3.0), (20, 10.0), (50, 10.0), (200, 40.0)])
+def test_the_pause_between_dials_grows_with_the_cluster(node_of: Any, make: Any, living: int, pause_s: float) -> None:
     node = node_of(1)
-    for n in range(199):
+    for n in range(living - 1):
         node.handle(Asked(b"t", make.codec.encode_delta(make.state(f"x{n}"))), 0.0)
-    assert 32 <= node._dialer._pause(0.0) <= 48
+    assert 0.8 * pause_s <= node._dialer._pause(0.0) <= 1.2 * pause_s
 
 
 def test_a_peer_with_my_id_at_a_seed_is_not_taken_for_me(wire: Any, node_of: Any) -> None:

@@ -33,6 +33,23 @@ def test_thirty_that_start_together_converge(seed: int) -> None:
     assert all(peer.node.synced for peer in cluster.peers)
 
 
+@pytest.mark.parametrize("others", [1, 2, 5, 12])
+def test_a_seed_that_comes_back_knowing_only_itself_is_found_within_seconds(seed: int, others: int) -> None:
+    for turn in range(20):
+        cluster = Cluster(seed + turn)
+        first = cluster.spawn("seed", seeds=[], host="10.9.9.9")
+        for _ in range(others):
+            cluster.spawn(seeds=[first.contact])
+        cluster.run(30.0)
+        cluster.kill(first)
+        cluster.run(cluster.run_until(cluster.converged) + 10.0 * cluster.network.random.random())
+        if turn % 2:
+            cluster.restart(first)
+        else:
+            cluster.spawn("again", seeds=[], host="10.9.9.9")
+        cluster.run_until(cluster.converged, 4.5)  # a dial that met nobody just before lasts 3 s
+
+
 def test_a_change_is_seen_everywhere_within_a_few_hops_and_costs_two_messages_a_peer(town: Towns, seed: int) -> None:
     town = town(40, seed)
     before = [peer.node.local.counters["broadcasts_received"] for peer in town.peers]
