@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,14 @@ def patience(text: str) -> float:
     if found < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is less than 0 seconds")
     return found
+
+
+def steps(duration_s: float, step_s: float) -> Iterator[None]:
+    """Sleeps for so long, in steps between which the caller may look round."""
+    until = time.monotonic() + duration_s
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(step_s, left))
+        yield
 
 
 def positive(text: str) -> int:

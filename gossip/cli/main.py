@@ -18,6 +18,7 @@ MODULES = {
     "run": ("run",),
     "gateway": ("gateway",),
     "ask": ("members", "services", "lookup", "pick", "locate", "route", "watch", "why"),
+    "top": ("top",),
     "export": ("export",),
     "keygen": ("keygen",),
     "completion": ("completion",),
