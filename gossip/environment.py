@@ -15,6 +15,7 @@ from typing import Any
 from .bus.keys import read_secrets
 from .config import Config
 from .errors import ConfigError
+from .signing import NEW, signing_key_of
 
 NEAR = 0.9  # difflib's ratio: one letter too many, too few or wrong
 WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -25,7 +26,7 @@ def arguments_from(environment: Mapping[str, str], without: Collection[str] = ()
     """The keyword arguments that the variables spell, but for those in `without`. Raises `ConfigError` naming the variable."""
     given: dict[str, str] = {}
     for variable in VARIABLES:
-        name = "secret" if variable == "GOSSIP_SECRET_FILE" else variable.removeprefix("GOSSIP_").lower()
+        name = variable.removeprefix("GOSSIP_").removesuffix("_FILE").lower()
         if name not in without and environment.get(variable, "").strip():
             if name in given:
                 raise ConfigError(f"{given[name]} and {variable} are both set: which one counts? Unset one. Nothing was started.")
@@ -64,6 +65,10 @@ def _secret_file(variable: str, text: str) -> list[str]:
         raise ConfigError(f"{variable}: {error}") from None
 
 
+def _signing_key(variable: str, text: str) -> str | bytes:
+    return NEW if text.strip() == NEW else signing_key_of(text, variable)
+
+
 def _seeds(variable: str, text: str) -> list[str]:
     return [] if text.strip().lower() == "none" else re.split(r"[,\s]+", text.strip(", \t\r\n"))
 
@@ -96,6 +101,9 @@ VARIABLES: dict[str, Callable[[str, str], Any]] = {
     "GOSSIP_INSECURE": _truth,
     "GOSSIP_SECRET": _secrets,
     "GOSSIP_SECRET_FILE": _secret_file,
+    "GOSSIP_SIGNING_KEY": _signing_key,
+    "GOSSIP_SIGNING_KEY_FILE": _text,
+    "GOSSIP_SIGNED": _text,
     "GOSSIP_SNAPSHOT": _text,
     "GOSSIP_FORK": _text,
     "GOSSIP_CONFIG": _preset,

@@ -31,11 +31,12 @@ from .engine import CALL_TIMEOUT_S, Engine, Mind, refuse_unbuilt
 from .errors import ConfigError, GossipError, InsecureWarning, PeerForked
 from .model import EventKind, Instance, checked_instance, join_address
 from .registration import Command, Handle
+from .signing import SigningKey, checked_signed
 
 TTL_MAX_S = 366 * 86400.0
 SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
 SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether somebody told it all
-ID_STEM_MAX = 115  # characters of an id that a forked child keeps before its own suffix
+ID_STEM_MAX = 90  # characters of an id that a forked child keeps before its own suffix
 
 
 class Participant(Engine):
@@ -59,17 +60,28 @@ class Participant(Engine):
         insecure: bool = False,
         snapshot: str | os.PathLike[str] | None = None,
         fork: str = "raise",
+        signing_key: str | os.PathLike[str] | bytes | None = None,
+        signed: str | None = None,
     ) -> None:
         refuse_unbuilt(snapshot=snapshot)
         self._restarts = self._checked_fork(fork) == "restart"
+        self._signed = checked_signed(signed, key=signing_key is not None)
+        self._key = SigningKey.of(signing_key) if signing_key is not None else None
         self._bind_given = bind is not None
         self._bind = parse_bind(bind) if bind is not None else Endpoint(LOOPBACK, 0)
         self._advertise = parse_advertise(advertise) if advertise is not None else None
         super().__init__(
-            name, id=id, cluster=cluster, seeds=seeds, zone=zone, config=config, secret=secret, insecure=insecure
+            name, id=self._own_id(id) if isinstance(id, str) else id, cluster=cluster, seeds=seeds, zone=zone, config=config, secret=secret, insecure=insecure
         )
         self._zero_configuration = seeds is None and self._bind.loopback
         self._stem = id if id is not None else self._name
+
+    def _own_id(self, stem: str) -> str:
+        """The id of a signing peer ends in its key's fingerprint."""
+        return stem if self._key is None else self._key.own_id(stem)
+
+    def _drawn_id(self) -> str:
+        return self._own_id(super()._drawn_id())
 
     def _checked_fork(self, fork: str) -> str:
         if fork not in self._FORKS:
@@ -134,6 +146,7 @@ class Participant(Engine):
             seeds=seeds,
             zero_configuration=self._zero_configuration,
             check_reach=self._advertise is not None or not self._bind.loopback,
+            signing=self._key.signing(self._signed) if self._key is not None else None,
         )
 
     def _bind_sockets(self, sockets: Sockets, addresses: Mapping[str, str]) -> tuple[str, int, int]:
@@ -236,7 +249,9 @@ class Participant(Engine):
         super().abandon_in_child()
         if not self._restarts or self._closed or isinstance(inherited, ForkedCatalogue):
             return
-        self._id, self._id_drawn_in = f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}", 0
+        if self._key is not None:
+            self._key = self._key.again()
+        self._id, self._id_drawn_in = self._own_id(f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}"), 0
         last = inherited.last if isinstance(inherited, Asleep) else LastView(inherited)
         self._catalogue = Asleep(last, lambda: native.start_raw(self._wake_up))
 

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "gossip"
 
 PUBLIC = "the public API"  # gossip/__init__.py
 ORDER = (
-    "errors config model core catalogue bus registration environment checks engine participant blocking peer observer aio "
+    "errors config model core catalogue bus signing registration environment checks engine participant blocking peer observer aio "
     "simulation gateway cli integrations"
 ).split()
 ALLOWED = {layer: set(ORDER[:place]) for place, layer in enumerate(ORDER)} | {

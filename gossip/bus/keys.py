@@ -114,28 +114,35 @@ def read_secrets(path: str | os.PathLike[str]) -> list[str]:
 
     A file that others than its owner may read or write is refused.
     """
-    try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(FILE_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"secret file {os.fspath(path)!r}: cannot read it: {_why(error)}. {ADVICE}") from None
-    if os.name == "posix" and mode & 0o077:
-        raise ConfigError(
-            f"secret file {os.fspath(path)!r}: others than its owner may read or change it (mode {mode & 0o777:04o}). "
-            f"Run `chmod 600 {os.fspath(path)}`. Nothing was changed."
-        )
-    try:
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
-    except UnicodeDecodeError:
-        raise ConfigError(f"secret file {os.fspath(path)!r}: it is no text in UTF-8. {ADVICE}") from None
-    found = [line for line in lines if line and not line.startswith("#")]
-    if not found or len(found) > SECRETS_MAX or len(content) > FILE_BYTES_MAX:
+    found = private_lines(path, "secret file", ADVICE)
+    if not 0 < len(found) <= SECRETS_MAX:
         raise ConfigError(
             f"secret file {os.fspath(path)!r}: it holds {len(found)} secrets; it takes 1 to {SECRETS_MAX}, one a line, the "
             f"newest first. {ADVICE}"
         )
     return found
+
+
+def private_lines(path: str | os.PathLike[str], what: str, advice: str) -> list[str]:
+    """The lines of a file that nobody but its owner may read, but for blanks and comments. Raises `ConfigError`."""
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{what} {os.fspath(path)!r}: cannot read it: {_why(error)}. {advice}") from None
+    if os.name == "posix" and mode & 0o077:
+        raise ConfigError(
+            f"{what} {os.fspath(path)!r}: others than its owner may read or change it (mode {mode & 0o777:04o}). "
+            f"Run `chmod 600 {os.fspath(path)}`. Nothing was changed."
+        )
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise ConfigError(f"{what} {os.fspath(path)!r}: it is no text in UTF-8. {advice}") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigError(f"{what} {os.fspath(path)!r}: it has more than {FILE_BYTES_MAX} bytes. {advice}")
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def new_secret() -> str:

@@ -18,10 +18,12 @@ from .fields import NUMBER_MAX, PULSE_MAX
 from .local import Local
 from .membership import Membership
 from .messages import Delta, Header, HeaderFlags, Incarnation, InstanceKey
-from .origin import Origin, record_bytes
+from .origin import LOG_BYTES_MAX, STATE_OVERHEAD_BYTES, Origin, record_bytes
 
 REMOVALS_PER_DELTA = 128  # so that one frame holds them, whatever their names
 STATES_BYTES_MAX = 4 << 20  # of encoded states kept for those who ask next: newcomers ask for the same ones
+REISSUE_DELTAS_MIN = 64  # of mine that others keep before I, signing, say all anew; more where that weighs more than they do
+REISSUE_BYTES_MAX = LOG_BYTES_MAX // 2  # what they weigh at most then, besides what the state before them did
 STALE_MAX = 64  # renewed times to live that the heap still holds
 
 
@@ -39,6 +41,8 @@ class Author:
         self._bytes = 0  # what my instances weigh, for the bound
         self._states: dict[str, tuple[Incarnation, int, list[bytes]]] = {}  # origin -> (incarnation, version, its frames)
         self._states_bytes = 0
+        self._said = self._said_bytes = 0  # deltas since I last said all; others keep them, if I sign
+        self._said_before = 0  # what my instances weighed then
 
     @property
     def _me(self) -> Origin:
@@ -51,6 +55,7 @@ class Author:
         local = self._local
         first = self._delta(since=0, header=self._me.header)
         self._me.apply(first, b"", log_deltas_min=local.config.repair.log_deltas_min)
+        self._me.base = ()  # nobody's words but mine: I can say all anew at any time
         self._membership.admit(self._me, now)
 
     def rise_above(self, incarnation: Incarnation) -> None:
@@ -61,17 +66,27 @@ class Author:
         self._relive((incarnation[0] + 1, self._me.incarnation[1]))
 
     def _relive(self, incarnation: Incarnation) -> None:
-        local, me = self._local, self._me
-        local.table.before_change(me)
-        me.incarnation, me.version = incarnation, 1
-        me.header = dataclasses.replace(me.header, pulse=0)
-        me.log.clear()
-        me.log_bytes = 0
-        local.table.after_change(me)
+        me = self._me
+        self._renumber(incarnation, 1, dataclasses.replace(me.header, pulse=0))
         self._membership.show(me, me.instances, f"{me.id} began a new life")  # it may now come before other holders
         self._spread_state()
 
+    def _renumber(self, incarnation: Incarnation, version: int, header: Header) -> None:
+        local, me = self._local, self._me
+        local.table.before_change(me)
+        me.incarnation, me.version, me.header = incarnation, version, header
+        me.log.clear()
+        me.log_bytes = 0
+        local.table.after_change(me)
+
+    def _say_all_anew(self) -> None:
+        """As one more version, so that whoever misses it finds out. From here on nobody needs what I said before."""
+        me = self._me
+        self._renumber(me.incarnation, me.version + 1, me.header)
+        self._spread_state()
+
     def _spread_state(self) -> None:
+        self._said, self._said_bytes, self._said_before = 0, 0, self._bytes
         frames = self.state_frames(self._me)
         self._local.show(*frames)
         for frame in frames:
@@ -99,7 +114,12 @@ class Author:
         self._spread_state()
 
     def state_frames(self, origin: Origin) -> list[bytes]:
-        """An origin's whole state at its present version, cut into frames. O(1) if it was asked for lately, else O(size)."""
+        """An origin's whole state at its present version, cut into frames. O(1) if it was asked for lately, else O(size).
+
+        Of another that signs: its own words, a state and the deltas that follow it. O(log).
+        """
+        if origin.base:
+            return [*origin.base, *(frame for _, _, frame in origin.log)]
         kept = self._states.get(origin.id)
         if kept is not None and kept[0] == origin.incarnation and kept[1] == origin.version:
             return kept[2]
@@ -131,6 +151,7 @@ class Author:
             origin.instances.values(),
             origin.extras,
             local.config.limits.state_part_bytes_max,
+            local.seal.signed if origin is self._me and local.seal.signs else None,
         )
 
     # header -----------------------------------------------------------------------------------------------------------
@@ -253,7 +274,7 @@ class Author:
         """The frame, if others will understand it: what they cannot read would hide all that follows it."""
         codec = self._local.codec
         try:
-            frame = codec.encode_delta(delta)
+            frame = codec.encode_delta(delta, self._local.seal.signed if self._local.seal.signs else None)
             codec.decode(frame)
         except WireError as error:
             names = ", ".join(f"{instance.service}/{instance.id}" for instance in delta.put)
@@ -282,3 +303,13 @@ class Author:
         local.broadcast(frame)
         if flooded:  # as the accusation was: what voids it must not be slower, or lost more easily
             local.flood(frame)
+        if local.seal.signs and not me.leaving:
+            self._said, self._said_bytes = self._said + 1, self._said_bytes + len(frame)
+            if self._said_enough():
+                self._say_all_anew()
+
+    def _said_enough(self) -> bool:
+        """Whether what others keep of my deltas outweighs what a whole state would, or nears their bound."""
+        if self._said_bytes > REISSUE_BYTES_MAX + self._said_before:
+            return True
+        return self._said >= REISSUE_DELTAS_MIN and self._said_bytes > STATE_OVERHEAD_BYTES + self._bytes

@@ -7,7 +7,7 @@ against the code.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 TOLD_INTERVAL_S = 60.0  # between two notices of one kind
@@ -31,6 +31,27 @@ class Bounds:
         if told is None or now - told >= TOLD_INTERVAL_S:
             self._told[kind] = now
             self._notice(subject, f"{why}; more within a minute are only counted ({kind})")
+
+
+class Told:
+    """Who was named lately: nobody more often than once in `TOLD_INTERVAL_S`, and at most so many are remembered."""
+
+    __slots__ = ("_at", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._at: OrderedDict[str, float] = OrderedDict()
+        self._most = most
+
+    def is_news(self, id: str, now: float) -> bool:
+        """Whether this one may be named now; if so it counts as named. O(1)."""
+        at = self._at.get(id)
+        if at is not None and now - at < TOLD_INTERVAL_S:
+            return False
+        self._at[id] = now
+        self._at.move_to_end(id)
+        if len(self._at) > self._most:
+            self._at.popitem(last=False)
+        return True
 
 
 class Bucket:

@@ -70,6 +70,9 @@ from .messages import (
     Sync,
     Want,
 )
+from .signatures import BEAT, NO_SIGNATURE, SIGNATURE_BYTES, SIGNATURE_HEAD
+
+Sealed = Callable[[bytes], bytes]
 
 WIRE_VERSION = 1
 WIRE_OLDEST = 1
@@ -152,8 +155,8 @@ class Codec:
             return HEARTBEAT.pack(WIRE_VERSION, kind, self.cluster_hash, *body)
         return PREFIX.pack(WIRE_VERSION, kind, self.cluster_hash) + _pack(body)
 
-    def encode_delta(self, delta: Delta) -> bytes:
-        """A delta as one frame; the caller keeps it within the limits."""
+    def encode_delta(self, delta: Delta, signed: Sealed | None = None) -> bytes:
+        """A delta as one frame; the caller keeps it within the limits. `signed` appends the signature."""
         head = DELTA_HEAD.pack(
             WIRE_VERSION, _DELTA, self.cluster_hash, self.hash(delta.origin), *delta.incarnation, delta.version
         )
@@ -168,7 +171,7 @@ class Codec:
             [instance_fields(instance, extras.get(instance.key, ())) for instance in delta.put],
             delta.removed,
         )
-        return head + _pack(body)
+        return head + _pack(body) if signed is None else signed((head + _pack((*body, NO_SIGNATURE)))[:-SIGNATURE_BYTES])
 
     def encode_state(
         self,
@@ -180,9 +183,12 @@ class Codec:
         instances: Iterable[Instance],
         extras: dict[InstanceKey, tuple[object, ...]],
         bytes_max: int,
+        signed: Sealed | None = None,
     ) -> list[bytes]:
-        """A whole state `(0, version]` as frames of at most `bytes_max`, cut by size. O(size)."""
+        """A whole state `(0, version]` as frames of at most `bytes_max`, cut by size, each signed if wanted. O(size)."""
         groups: list[list[bytes]] = [[]]
+        if signed is not None:
+            bytes_max -= SIGNATURE_BYTES + len(SIGNATURE_HEAD)
         room = whole = bytes_max - DELTA_HEAD.size - 2 * ID_BYTES_MAX - len(_pack(header_fields(header)))
         for instance in instances:
             packed = _pack(instance_fields(instance, extras.get(instance.key, ())))
@@ -192,9 +198,9 @@ class Codec:
             groups[-1].append(packed)
             room -= len(packed)
         head = DELTA_HEAD.pack(WIRE_VERSION, _DELTA, self.cluster_hash, self.hash(origin), *incarnation, version)
-        return [
+        frames = [
             head
-            + b"\x98"  # an array of the eight fields of `encode_delta`
+            + (b"\x98" if signed is None else b"\x99")  # an array of the eight fields of `encode_delta`, or nine
             + _pack(origin)
             + _pack(zone)
             + _pack(0)
@@ -205,6 +211,7 @@ class Codec:
             + b"\x90"
             for part, packed in enumerate(groups)
         ]
+        return frames if signed is None else [signed(frame + SIGNATURE_HEAD) for frame in frames]
 
     def encode_history(self, sender: str, events: Sequence[Event], bytes_max: int) -> list[bytes]:
         """What a peer remembers, as frames of at most `bytes_max`; an event that fits into none is left out. O(size)."""
@@ -367,13 +374,16 @@ def _decode_delta(codec: Codec, frame: bytes) -> Delta:
         as_number(f[3], parts - 1),
         parts,
         dict(extras_of(puts)),
+        len(f) > 8 and type(f[-1]) is bytes and len(f[-1]) == SIGNATURE_BYTES,
     )
 
 
 def _decode_heartbeat(codec: Codec, frame: bytes) -> Heartbeat:
     _, _, _, sender, start, nonce, version, pulse, digest, flags = HEARTBEAT.unpack_from(frame)
     incarnation = as_incarnation(start, nonce)
-    return Heartbeat(sender, incarnation, as_number(version), pulse, digest, bool(flags & _LINKED), bool(flags & _SYNCED))
+    number = BEAT.unpack_from(frame, HEARTBEAT.size)[0] if len(frame) == HEARTBEAT.size + BEAT.size else 0
+    linked, synced = bool(flags & _LINKED), bool(flags & _SYNCED)
+    return Heartbeat(sender, incarnation, as_number(version), pulse, digest, linked, synced, number)
 
 
 def _decode_accusation(codec: Codec, frame: bytes) -> Accusation:

@@ -25,6 +25,7 @@ from .local import Local
 from .membership import Membership
 from .messages import Accusation, Charge, Evidence, IdHash, Incarnation
 from .origin import Origin
+from .standing import Standing
 
 CASES_MAX = 8192
 MUTES_MAX = 4096
@@ -39,6 +40,8 @@ SILENCE_EARLY_S = 0.5  # or when there is a tick anyway, so that an idle peer wa
 PINGS = 3  # over connections of their own: where a fifth of the packets is lost, one alone fails every second time
 FLIPS_MAX = 2  # refuted deaths of one subject within `FLIP_WINDOW_S`; after that, silence alone waits
 FLIP_WINDOW_S = 60.0
+ACCUSED_MAX = 4  # refuted accusations of me by one accuser within `ACCUSED_S`; then it is named, where others sign
+ACCUSED_S = 60.0
 NEVER = float("inf")
 
 
@@ -71,6 +74,8 @@ class Case:
     opened_at: float
     accusers: dict[str, Evidence] = field(default_factory=dict)
     relayed: int = 0
+    asked: bool = False  # whether I am finding out myself if its links are closed
+    confirmed: bool = False  # and found that they are
     condemned: bool = False
     due: float = 0.0  # when the suspicion runs out, as of the last judgement
 
@@ -105,10 +110,13 @@ class Detector:
         self._gather_until = NEVER
         self._rejudge_at = NEVER  # a new accusation may weigh on other cases: its subject no longer counts as a witness
         self._counter = 0
+        self._mine = b""  # my last accusation
         rate = local.config.limits.charges_per_s
         self._charges = Bucket(rate, RATE_BURST_S * rate)
         self._silence_due = NEVER  # nobody I watch is silent earlier
         self._probes: dict[str, set[str]] = {}  # endpoint -> ids whose link closed there
+        self._confirming: dict[str, set[str]] = {}  # the same for ids of whom others say so
+        self._accusers = Standing(ACCUSED_MAX, ACCUSED_S)  # of me, who live
         self._reprobes: dict[str, _Reprobe] = {}  # by endpoint
         self._doubt_until = 0.0  # my own health: until then I hold accusations by silence
         self._doubt_pings: set[str] = set()
@@ -155,6 +163,7 @@ class Detector:
 
     def probed(self, endpoint: str, outcome: ProbeOutcome, now: float) -> None:
         """What a TCP connect to a closed link's endpoint found."""
+        self._confirm(endpoint, outcome, now)
         for id in sorted(self._probes.pop(endpoint, ())):
             origin = self._local.table.origins.get(id)
             if origin is None or not origin.alive or origin.publisher != endpoint:
@@ -165,6 +174,16 @@ class Detector:
             else:  # somebody listens: the same peer, another on its port, or the kernel for a process that is ending
                 self._ping_once(origin, now)
                 self._probe_again(endpoint, now)
+
+    def _confirm(self, endpoint: str, outcome: ProbeOutcome, now: float) -> None:
+        """What I found where others say that links closed."""
+        for id in sorted(self._confirming.pop(endpoint, ())):
+            origin, case = self._local.table.origins.get(id), self.cases.get(id)
+            if origin is None or case is None or not origin.alive or origin.publisher != endpoint:
+                continue
+            case.asked, case.confirmed = False, outcome is ProbeOutcome.REFUSED
+            if case.confirmed:
+                self._judge(origin, case, now)
 
     def _probe_again(self, endpoint: str, now: float) -> None:
         again = self._reprobes.setdefault(endpoint, _Reprobe())
@@ -199,7 +218,7 @@ class Detector:
 
     def answered_as(self, expected: Origin, id: str | None, now: float) -> None:
         """A ping to a member's contact was answered under this id; None for a peer of another cluster."""
-        if id is not None:
+        if id is not None and (id == expected.id or not self._local.seal.doubts_claims_of(id)):
             self.heard(id, now)
         self._asked_in_doubt.discard(expected.id)
         watch = self.watches.get(expected.id)
@@ -328,7 +347,8 @@ class Detector:
     def _publish(self, charges: list[Charge], now: float) -> Accusation:
         accusation = self._next(charges)
         self._local.counters["accusations_made"] += len(charges)
-        self.hear(accusation, self._local.codec.encode(accusation), now)
+        self._mine = self._local.codec.encode(accusation)
+        self.hear(accusation, self._mine, now)
         return accusation
 
     def _next(self, charges: list[Charge]) -> Accusation:
@@ -341,6 +361,9 @@ class Detector:
         name = accusation.accuser, accusation.incarnation, accusation.counter
         if name in self._seen:
             return
+        if accusation.accuser == self._local.me.id and frame is not self._mine and self._local.seal.verifies:
+            self._disown(accusation, now)
+            return
         self._seen[name] = None
         if len(self._seen) > self._local.config.limits.accusations_seen_max:
             self._seen.popitem(last=False)
@@ -352,13 +375,20 @@ class Detector:
         if any(fresh):
             self._local.flood(frame)
 
+    def _disown(self, accusation: Accusation, now: float) -> None:
+        """Not one that I made, at least in this life."""
+        me = self._local.me
+        if accusation.incarnation == me.incarnation:
+            self._local.bounds.hit("accusations_in_my_name", me.id, f"somebody accuses others in the name of {me.id}", now)
+
     def _charge(self, accuser: str, charge: Charge, now: float) -> bool:
         """Take one charge in; whether it deserves to be passed on."""
         local = self._local
         me = local.me
         life = charge.incarnation, charge.pulse
         if charge.subject == me.id:
-            if life >= me.life:
+            if life >= me.life and not (local.seal.required and self._leaps(me, charge, now)):  # nobody believes those
+                self._name_accuser(accuser, now)
                 self._refute(*life, now)
             return False
         origin = local.table.origins.get(charge.subject)
@@ -395,8 +425,16 @@ class Detector:
         case.relayed += 1
         return case.relayed <= local.config.detection.accusations_relayed_max
 
+    def _name_accuser(self, accuser: str, now: float) -> None:
+        """Accusations are claims that nobody signs: who makes me refute them again and again is told."""
+        if self._local.seal.verifies and self._accusers.misbehaved(accuser, now):
+            why = f"{accuser}, or whoever speaks in its name, accused this living peer {ACCUSED_MAX} times within {ACCUSED_S:g} s"
+            self._local.notice(accuser, f"{why}; accusations are unsigned claims, and this peer refuted them")
+
     def _leaps(self, origin: Origin, charge: Charge, now: float) -> bool:
         """No life or pulse that the subject could only refute by leaping itself."""
+        if charge.incarnation > origin.incarnation and self._local.seal.doubts_claims_of(origin.id):
+            return True  # it would have signed that life, and nobody else begins one for it
         if charge.incarnation == origin.incarnation:
             return self._local.is_leap_of_version(origin.header.pulse, charge.pulse)
         return self._local.is_leap_of_life(origin.incarnation[0], charge.incarnation[0], now)
@@ -466,11 +504,25 @@ class Detector:
         closed = [accuser for accuser, evidence in standing.items() if evidence is Evidence.CLOSED]
         enough = self._local.config.detection.closed_accusers
         case.due = max(self._deadline(origin, case, standing), self._not_before(origin.id))
-        if closed and (len(closed) >= enough or self._are_all(len(closed), origin)):
+        at_once = closed and (len(closed) >= enough or self._are_all(len(closed), origin))
+        if at_once and self._found_closed(origin, case):
             self._condemn(origin, f"{origin.id} is gone: its links closed at {', '.join(sorted(closed))}", now)
         elif now >= case.due and not self._holding(origin, now):
             accusers = ", ".join(sorted(standing or case.accusers))
             self._condemn(origin, f"{origin.id} is silent: accused by {accusers} and did not refute", now)
+
+    def _found_closed(self, origin: Origin, case: Case) -> bool:
+        """Accusations are unsigned. Where names must be proven I look myself before I believe that links closed."""
+        if not self._local.seal.doubts_claims_of(origin.id):
+            return True
+        if case.confirmed or case.accusers.get(self._local.me.id) is Evidence.CLOSED:
+            return True
+        if not case.asked:
+            case.asked = True
+            if origin.publisher not in self._confirming:
+                self._local.out.append(Probe(origin.publisher))
+            self._confirming.setdefault(origin.publisher, set()).add(origin.id)
+        return False
 
     def _are_all(self, accusers: int, subject: Origin) -> bool:
         """Whether so many are all living others not themselves accused. O(1) while they are surely not."""

@@ -40,6 +40,7 @@ PULSE_MAX = (1 << 32) - 1
 ENTRIES_MAX = 256
 INTERVAL_MS_MAX = 3_600_000
 EXTRA_FIELDS_MAX = 16
+KEY_BYTES = 32  # of the public key of an origin that signs
 REASON_BYTES_MAX = 512  # as UTF-8
 
 
@@ -57,6 +58,7 @@ def header_fields(header: Header) -> tuple[object, ...]:
         header.interval_ms,
         header.boot_ms,
         header.boot_nonce,
+        *((header.key,) if header.key else ()),
         *header.extra,
     )
 
@@ -194,8 +196,12 @@ def as_header(value: Any) -> Header:
         as_number(f[6], INTERVAL_MS_MAX, 1),
         as_number(f[7]),
         as_number(f[8], NONCE_MAX),
-        _as_flat(f[9:]),
+        *((f[9], _as_flat(f[10:])) if _is_key(f) else (b"", _as_flat(f[9:]))),
     )
+
+
+def _is_key(f: tuple[Any, ...]) -> bool:
+    return len(f) > 9 and type(f[9]) is bytes and len(f[9]) == KEY_BYTES
 
 
 def _as_flat(extra: tuple[Any, ...]) -> tuple[object, ...]:

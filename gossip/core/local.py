@@ -18,6 +18,7 @@ from .effects import Effect, Happened, Publish
 from .messages import Header, IdHash, Incarnation, Message
 from .origin import Origin
 from .overlay import RINGS, Fan, Overlay
+from .signatures import Seal, Signing
 from .table import Table
 
 LIFE_LEAP_MS = 86_400_000  # a life that begins so long after what is known, and after my clock, is asked about first
@@ -40,9 +41,19 @@ class Local:
     """The shared tables of one node. `me` is my own origin, an ordinary entry of the table."""
 
     def __init__(
-        self, *, id: str, cluster: str, zone: str, header: Header, incarnation: Incarnation, config: Config, chance: Chance
+        self,
+        *,
+        id: str,
+        cluster: str,
+        zone: str,
+        header: Header,
+        incarnation: Incarnation,
+        config: Config,
+        chance: Chance,
+        signing: Signing | None = None,
     ) -> None:
         self.config = config
+        self.seal = Seal(cluster, signing)
         self.chance = chance
         self.codec = Codec(
             cluster, frame_bytes_max=config.limits.frame_bytes_max, part_bytes_max=config.limits.state_part_bytes_max

@@ -14,8 +14,9 @@ from ..model import Instance, MemberState
 from .bounds import Bucket
 from .local import Local
 from .membership import Membership
-from .messages import Delta, IdHash, Incarnation, InstanceKey
+from .messages import Delta, HeaderFlags, IdHash, Incarnation, InstanceKey
 from .origin import Origin, Outcome
+from .signatures import names_a_key
 
 ARRIVING_MAX = 64  # unknown origins whose states are arriving in parts
 GAPS_MAX = 1024  # origins waiting for a pull
@@ -57,12 +58,16 @@ class Merger:
         self.gaps: dict[str, tuple[float, str]] = {}  # origin id -> (when to pull it, contact of whom to ask)
 
     def take(self, delta: Delta, frame: bytes, now: float) -> Taken:
-        """Merge one delta, and those that waited for it."""
+        """Merge one delta, and those that waited for it. Raises `Forged` where signatures are verified."""
+        seal = self._local.seal
+        if seal.verifies and not self._is_authentic(delta, frame):
+            self._refuse_unsigned(delta, now)
+            return Taken(Outcome.UNSIGNED)
         if delta.origin == self._local.me.id:
             self._about_me(delta, now)
             return Taken(Outcome.DUPLICATE)
         origin = self._local.table.origins.get(delta.origin)
-        if self._doubts(delta, now):
+        if not (seal.verifies and names_a_key(delta.origin)) and self._doubts(delta, now):
             taken = Taken(Outcome.DOUBTED)
         elif origin is None:
             taken = self._take_unknown(delta, frame, now)
@@ -92,6 +97,52 @@ class Merger:
         if origin is None or hash == self._local.me.hash:
             return False
         return incarnation < origin.incarnation or (incarnation == origin.incarnation and version <= origin.version)
+
+    # signatures -----------------------------------------------------------------------------------------------------
+
+    def _is_authentic(self, delta: Delta, frame: bytes) -> bool:
+        """Verify what would be stored, once; what is a duplicate, or will be refused anyway, is not worth it. Raises `Forged`."""
+        local = self._local
+        if delta.origin == local.me.id:
+            return delta.incarnation <= local.me.incarnation or local.seal.accepts(delta, frame, local.me.header.key)
+        origin = local.table.origins.get(delta.origin)
+        if origin is None:
+            origin = self._arriving.get(delta.origin)
+            if origin is None and (delta.header is None or delta.since):
+                return True  # nothing of it is kept
+        elif origin.judge(delta.incarnation, delta.since, delta.version) in (Outcome.DUPLICATE, Outcome.OLD_LIFE):
+            return True
+        if origin is not None and self._is_held(origin, delta, frame):
+            return True
+        return local.seal.accepts(delta, frame, origin.header.key if origin is not None else b"")
+
+    def _is_held(self, origin: Origin, delta: Delta, frame: bytes) -> bool:
+        """Whether these bytes already wait here, verified."""
+        kept = origin.parts.get(delta.part) if delta.parts > 1 else origin.early.get(delta.since)
+        return kept is not None and kept[1] == frame
+
+    def is_genuine(self, hash: IdHash, frame: bytes) -> bool:
+        """Whether an origin surely said just this, also long ago. Raises `WireError`. O(log)."""
+        origin = self._local.table.by_hash.get(hash)
+        if origin is not None and (frame in origin.base or any(kept == frame for _, _, kept in reversed(origin.log))):
+            return True
+        delta = self._local.codec.decode(frame)
+        if not isinstance(delta, Delta) or (origin is None and delta.header is None):
+            return False
+        return self._local.seal.accepts(delta, frame, origin.header.key if origin is not None else b"")
+
+    def _refuse_unsigned(self, delta: Delta, now: float) -> None:
+        self._local.counters[Outcome.UNSIGNED.counter] += 1
+        why = f"{delta.origin} is not taken in: it does not sign; give it a signing_key, or start this peer with signed='optional'"
+        if names_a_key(delta.origin):
+            why = f"what somebody says of {delta.origin} is not taken in: it signs, and this is not signed"
+        self._local.bounds.hit("unsigned_refused", delta.origin, why, now)
+
+    def _meet_signer(self, origin: Origin, now: float) -> None:
+        local = self._local
+        if origin.header.flags & HeaderFlags.SIGNED_ONLY and not local.seal.signs and local.me.version:  # no observer
+            why = f"{origin.id} takes in nobody who does not sign, and so does not see this peer: give it a signing_key"
+            local.bounds.hit("signers_met", origin.id, why, now)
 
     # unknown origins ------------------------------------------------------------------------------------------------
 
@@ -130,6 +181,7 @@ class Merger:
             return Taken(Outcome.OLD_LIFE)
         local.show(*frames)
         self._membership.admit(origin, now)
+        self._meet_signer(origin, now)
         return Taken(Outcome.APPLIED, frames)
 
     def _stop_arriving(self, origin: Origin) -> None:
@@ -210,6 +262,8 @@ class Merger:
             bound = f"more than {limits.instances_max} instances; raise limits.instances_max"
         elif self._too_heavy(origin, delta, frame, WEIGHT_SLACK * limits.origin_bytes_max):
             bound = f"it weighs more than {limits.origin_bytes_max} bytes; raise limits.origin_bytes_max"
+        elif delta.since and origin.outgrows_its_log(len(frame)):
+            bound = "it signs, and does not say all anew when its changes outweigh its state"
         else:
             return False
         self._local.bounds.hit("origins_refused", origin.id, f"{origin.id} is not followed: {bound}", now)

@@ -47,6 +47,7 @@ class HeaderFlags(IntFlag):
 
     NONE = 0
     LEAVING = 1
+    SIGNED_ONLY = 2  # it takes in nobody who does not sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Header:
     interval_ms: int = 1000
     boot_ms: int = 0  # wall milliseconds at the start of the process; settles who is the younger of two with one id
     boot_nonce: int = 0
+    key: bytes = b""  # the public key with which it signs; its fingerprint ends the id
     extra: tuple[object, ...] = ()  # fields of later wire versions, kept and passed on
 
 
@@ -83,6 +85,7 @@ class Delta:
     part: int = 0
     parts: int = 1
     extras: dict[InstanceKey, tuple[object, ...]] = field(default_factory=dict)  # of instances, as `Header.extra`
+    signed: bool = False  # whether its frame ends in a signature; whether that is true is for `signatures.py` to say
 
 
 @dataclass(slots=True)
@@ -96,6 +99,7 @@ class Heartbeat:
     digest: int
     linked: bool = False  # the answer to a subscription: the link is up
     synced: bool = True
+    number: int = 0  # of a signed one: counts the heartbeats of this process, so that none counts twice
 
 
 class Evidence(IntEnum):

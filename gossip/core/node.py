@@ -17,8 +17,8 @@ from ..config import Config
 from ..errors import WireError
 from ..model import Instance, MemberState, PeerState
 from .author import Author
-from .bounds import RATE_BURST_S, Bucket
-from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VERSION, ForeignCluster, UnknownKind
+from .bounds import RATE_BURST_S, Bucket, Told
+from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VERSION, DeltaHead, ForeignCluster, UnknownKind
 from .detector import Detector
 from .dialer import Dialer
 from .digests import Digests
@@ -53,6 +53,7 @@ from .messages import (
     DialBack,
     Foreign,
     Header,
+    HeaderFlags,
     Heartbeat,
     IdHash,
     InstanceKey,
@@ -69,11 +70,13 @@ from .reach import Reach
 from .recollection import Ration
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
+from .signatures import Forged, Signing
 from .standing import Standing
 
 EXPIRE_INTERVAL_S = 60.0
 STANDING_S = 60.0  # bad frames are counted for so long, and their sender is shunned for so long
 RESUME_DIALS = 2
+NAMED_MAX = 256  # members remembered as named for a forgery lately
 FLOODED_MAX = 32  # refutations passed on to all subscribers in a second; more: surer under loss, more traffic when a split heals
 NEVER = float("inf")
 _AT, _STAR = TOPIC_SELF[0], TOPIC_ALL[0]
@@ -84,7 +87,8 @@ class Node:
     """One peer's protocol. Single-threaded: its shell calls it from one thread.
 
     `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows). `check_reach`: have
-    the first partner of a conversation dial back what this peer advertises.
+    the first partner of a conversation dial back what this peer advertises. `signing`: sign, and verify what others say; the
+    identity's id must then be one of that key.
     """
 
     protocol = WIRE_VERSION
@@ -98,7 +102,9 @@ class Node:
         seeds: Sequence[str] | None = (),
         zero_configuration: bool = False,
         check_reach: bool = False,
+        signing: Signing | None = None,
     ) -> None:
+        signs = signing is not None and signing.sign is not None
         header = Header(
             identity.name,
             identity.host,
@@ -107,6 +113,8 @@ class Node:
             interval_ms=round(config.heartbeats.interval_s * 1000),
             boot_ms=identity.wall_ms,
             boot_nonce=identity.nonce,
+            key=signing.public if signing is not None else b"",
+            flags=HeaderFlags.SIGNED_ONLY if signing is not None and signs and signing.required else HeaderFlags.NONE,
         )
         self.local = local = Local(
             id=identity.id,
@@ -116,7 +124,9 @@ class Node:
             incarnation=(identity.wall_ms, identity.nonce),
             config=config,
             chance=chance,
+            signing=signing,
         )
+        self._seal = local.seal
         self._membership = Membership(local)
         self._author = Author(local, self._membership)
         self._self = Selfhood(local, self._author)
@@ -158,6 +168,7 @@ class Node:
             self._pings.next_deadline,
             self._reach.next_deadline,
             self._jumps.next_deadline,
+            self._self.next_deadline,
         )
         self._calls = 0
         limits = config.limits
@@ -166,6 +177,10 @@ class Node:
         self._peak = 1
         self._next_heartbeat = self._next_expiry = 0.0
         self._last_tick = 0.0
+        self._guarded_until = 0.0  # since somebody forged: until then nothing is passed on unverified
+        self._forgery = ""  # the last, for those who are named
+        self._named = Told(NAMED_MAX)
+        self._beats = 0  # heartbeats that I signed
         self._floods = Bucket(FLOODED_MAX, FLOODED_MAX)
         self._forget_at = NEVER
         self._leave_until: float | None = None
@@ -245,6 +260,8 @@ class Node:
             self._meet_foreigner(input, now)
         except UnknownKind:
             self.local.counters["frames_unknown"] += 1
+        except Forged as error:
+            self._meet_forgery(input, error, now)
         except WireError as error:
             self._drop(input, str(error), now)
         return self._effects(now, calm=calm is True)
@@ -264,6 +281,7 @@ class Node:
         self._repair.tick(now)
         self._reach.tick(now)
         self._jumps.tick(now)
+        self._self.tick(now)
         self._detector.tick(now)
         if self._leave_until is None:
             self._dialer.tick(now)
@@ -395,7 +413,10 @@ class Node:
         local.counters["broadcasts_received"] += 1
         body = delegated.frame
         head = local.codec.delta_head(body)
-        local.delegate(delegated.ring, delegated.limit, body)
+        if self._seal.verifies and head is not None and not self._may_pass(head, body, now):
+            local.counters["ranges_not_passed_on"] += 1
+        else:
+            local.delegate(delegated.ring, delegated.limit, body)
         if head is None:
             local.counters["frames_unknown"] += 1
         elif self._merger.is_duplicate(head.origin, head.incarnation, head.version):
@@ -403,6 +424,12 @@ class Node:
         else:
             return self._merge_broadcast(body, delegated.sender, now)
         return True
+
+    def _may_pass(self, head: DeltaHead, frame: bytes, now: float) -> bool:
+        """Ranges are passed on at once; but while somebody forges, only what is verified is. Raises `Forged`."""
+        if self._seal.refuses_unread(frame):
+            return False
+        return now >= self._guarded_until or self._merger.is_genuine(head.origin, frame)
 
     def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> bool:
         """Whether it changed nothing but instances."""
@@ -455,18 +482,20 @@ class Node:
     def _on_told(self, body: bytes, now: float) -> bool:
         message = self.local.codec.decode(body)
         if isinstance(message, Heartbeat):
-            return self._on_heartbeat(message, now)
+            return self._on_heartbeat(message, body, now)
         if isinstance(message, Delta):
             self._merger.take(message, body, now)
         return False
 
-    def _on_heartbeat(self, beat: Heartbeat, now: float) -> bool:
+    def _on_heartbeat(self, beat: Heartbeat, frame: bytes, now: float) -> bool:
         """Whether it told nothing but that its sender lives and holds what I hold, as nearly all of them do."""
         local, digests, detector = self.local, self._digests, self._detector
         origin = local.table.by_hash.get(beat.sender)
         if origin is None or origin is local.me:
             local.counters["heartbeats_of_strangers"] += 1
             return False
+        if self._seal.verifies and self._seal.doubts_claims_of(origin.id) and not self._is_its_own(beat, frame, origin):
+            return True
         quiet = beat.digest == digests.current and not beat.linked and origin.state is MemberState.ALIVE and not detector.doubting
         if self.mesh.came_up(beat.sender):
             local.links_dirty, quiet = True, False
@@ -487,6 +516,15 @@ class Node:
             digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)
         return quiet
 
+    def _is_its_own(self, beat: Heartbeat, frame: bytes, origin: Origin) -> bool:
+        """Whether it is signed, for me, and was not heard before. Raises `Forged`."""
+        if not beat.number or (beat.incarnation, beat.number) <= origin.beat:
+            self.local.counters["heartbeats_replayed" if beat.number else "heartbeats_unsigned"] += 1
+            return False
+        self._seal.verify_beat(origin.id, origin.header.key, frame, self.local.me.hash)
+        origin.beat = beat.incarnation, beat.number
+        return True
+
     def _on_subscribed(self, input: Subscribed, now: float) -> None:
         """A link to me is up: say at once how far I am, so that nothing falls between joining and listening."""
         if input.topic == TOPIC_OBSERVERS:
@@ -501,7 +539,7 @@ class Node:
             return
         fan.add(hash)
         self._linker.subscribed()
-        self.local.tell(hash, self.local.codec.encode(self._heartbeat(linked=True)))
+        self._tell_heartbeat(hash, self.local.codec.encode(self._heartbeat(linked=True)))
         origin = self.local.table.by_hash.get(hash)
         if origin is not None and origin.state is MemberState.DEAD:
             self._dial_member(origin, now)
@@ -538,7 +576,18 @@ class Node:
         local.show(frame)
         for hash in local.overlay.my_watchers():
             if hash in local.fan.subscribers:
-                local.tell(hash, frame)
+                self._tell_heartbeat(hash, frame)
+
+    def _tell_heartbeat(self, hash: IdHash, frame: bytes) -> None:
+        if self._seal.signs:
+            self._beats += 1
+            frame = self._seal.signed_beat(frame, self._beats, hash)
+        self.local.tell(hash, frame)
+
+    def _heard_claim(self, id: str, now: float) -> None:
+        """Somebody asks under this id, which is a sign of its life where ids are believed."""
+        if not self._seal.doubts_claims_of(id):
+            self._detector.heard(id, now)
 
     # conversations --------------------------------------------------------------------------------------------------
 
@@ -551,7 +600,7 @@ class Node:
             if not self._pings_heard.take(1, now):
                 self.local.bounds.hit("pings_unanswered", message.asker, "others ping me more often than I answer", now)
                 return
-            self._detector.heard(message.asker, now)
+            self._heard_claim(message.asker, now)
             self.local.out.append(Answer(input.token, self.local.codec.encode(self._pong(message))))
             return
         if isinstance(message, DialBack):
@@ -561,7 +610,7 @@ class Node:
             self._ration.asked(input.token, message.name, now)
             return
         if isinstance(message, Sync):
-            self._detector.heard(message.asker, now)
+            self._heard_claim(message.asker, now)
         self._repair.asked(input.token, message, input.frame, now)
         if self._reach.wanted and isinstance(message, Want):
             self._have_dialled_back(self._repair.asker(input.token), now)
@@ -624,7 +673,11 @@ class Node:
         self._dialer.ended(end, now)
         if end.ok and end.conversation.partner is not None:
             self._heard_somebody(now)
-            self._detector.heard(end.conversation.partner, now)
+            partner = self.local.table.origins.get(end.conversation.partner)
+            if partner is not None and partner.contact == end.conversation.endpoint:
+                self._detector.heard(partner.id, now)
+            else:
+                self._heard_claim(end.conversation.partner, now)
             if self._reach.wanted and end.conversation.partner != self.local.me.id:
                 self._reach.ask(end.conversation.endpoint, now)
         self._tell_unlinked(now)
@@ -712,11 +765,34 @@ class Node:
         elif isinstance(input, Asked) and self._standing.misbehaved(input.token, now):
             local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is not read for a minute: " + why, now)
 
+    def _meet_forgery(self, input: Input, forged: Forged, now: float) -> None:
+        """It is not stored, it counts against whoever brought it, and for a while I verify before I pass on."""
+        local = self.local
+        self._guarded_until = now + STANDING_S
+        local.bounds.hit("forgeries_refused", forged.origin, f"{forged}; it is not taken in", now)
+        self._forgery = str(forged)
+        if isinstance(input, Heard) and input.source is not None:
+            local.out.append(Blame(input.source))  # `Blamed` tells over which link it came
+        elif isinstance(input, Answered):
+            self._name_forger(self._repair.partner_at(input.call), now)
+            self._repair.garbled(input.call, now)
+        elif isinstance(input, Asked):
+            self._name_forger(self._repair.asker(input.token), now)
+            if self._standing.misbehaved(input.token, now):
+                local.bounds.hit("connections_shunned", local.me.id, f"an asker's connection is not read for a minute: {forged}", now)
+
+    def _name_forger(self, id: str | None, now: float) -> None:
+        if id is not None and self._named.is_news(id, now):
+            self.local.notice(id, f"it came from {id}, which made it or passed it on, once a minute at most: {self._forgery}")
+
     def _complain(self, why: str, now: float) -> None:
         local = self.local
         local.bounds.hit("frames_dropped", local.me.id, f"dropped a frame that is no message of ours ({why})", now)
 
     def _on_blamed(self, input: Blamed, now: float) -> None:
+        if now < self._guarded_until:
+            there = (origin.id for origin in self.local.table.alive() if origin.publisher == input.endpoint)
+            self._name_forger(next(there, None), now)
         if self._standing.misbehaved(input.endpoint, now):
             why = f"the link to {input.endpoint} carries what is no message of ours; it is cut for {STANDING_S:g} s"
             self.local.bounds.hit("links_shunned", self.local.me.id, why, now)

@@ -39,12 +39,16 @@ class Outcome(Enum):
     PARTIAL = "partial"  # a part of a state; more are coming
     OLD_LIFE = "old life"
     DOUBTED = "doubted"  # its number leaps: the origin is asked first
+    UNSIGNED = "unsigned"  # its origin did not sign it, and must
 
 
 class Origin:
     """What one peer holds of one origin. Owned by `Table`; changed only through `apply` and the liveness below."""
 
     __slots__ = (
+        "base",
+        "base_bytes",
+        "beat",
         "counted",
         "early",
         "early_bytes",
@@ -77,6 +81,9 @@ class Origin:
         # (since, version, frame), contiguous up to `version`. A list: an empty deque weighs 600 bytes, and most stay empty
         self.log: list[tuple[int, int, bytes]] = []
         self.log_bytes = 0
+        self.base: tuple[bytes, ...] = ()  # of an origin that signs: the frames of its last whole state; the log begins there
+        self.base_bytes = 0
+        self.beat: tuple[Incarnation, int] = (0, 0), 0  # its last signed heartbeat
         self.weight = 0  # bytes of what is held, from above; `weigh` makes it exact
         self.early: dict[int, tuple[Delta, bytes]] = {}  # by since; waiting for the delta that ends there
         self.parts: dict[int, tuple[Delta, bytes]] = {}  # of a state that is arriving in parts
@@ -153,7 +160,8 @@ class Origin:
         if delta.parts > 1 and not self._complete(delta, frame):
             return Outcome.PARTIAL
         pieces = [self.parts[number][0] for number in range(delta.parts)] if delta.parts > 1 else [delta]
-        self.weight = sum(len(kept) for _, kept in self.parts.values()) if delta.parts > 1 else len(frame)
+        frames = tuple(self.parts[number][1] for number in range(delta.parts)) if delta.parts > 1 else (frame,)
+        self.weight = sum(map(len, frames))
         self.incarnation, self.zone = delta.incarnation, delta.zone
         self.instances, self.extras = {}, {}
         for piece in pieces:
@@ -161,6 +169,7 @@ class Origin:
         self.parts, self.parts_bytes = {}, 0
         self.log.clear()
         self.log_bytes = 0
+        self.base, self.base_bytes = (frames, self.weight) if self.header.key else ((), 0)
         return Outcome.APPLIED
 
     def _complete(self, delta: Delta, frame: bytes) -> bool:
@@ -194,7 +203,13 @@ class Origin:
         self.weight = sum(map(record_bytes, self.instances.values()))
         return self.weight
 
+    def outgrows_its_log(self, size: int) -> bool:
+        """Whether one more delta of `size` is more than an origin that signs says before it says all anew."""
+        return bool(self.base) and self.log_bytes + size > LOG_BYTES_MAX + 2 * self.base_bytes
+
     def _trim(self, log_deltas_min: int) -> None:
+        if self.base:  # it can only be told in its own words: a state and all that followed it
+            return
         weight = STATE_OVERHEAD_BYTES + INSTANCE_BYTES * len(self.instances)
         while self.log_bytes > LOG_BYTES_MAX or (len(self.log) > log_deltas_min and self.log_bytes > weight):
             self.log_bytes -= len(self.log.pop(0)[2])
@@ -236,7 +251,7 @@ class Origin:
     @property
     def held_bytes(self) -> int:
         """What is held of it, as it came over the wire."""
-        return self.weight + self.log_bytes + self.waiting_bytes
+        return self.weight + self.base_bytes + self.log_bytes + self.waiting_bytes
 
     # answers --------------------------------------------------------------------------------------------------------
 

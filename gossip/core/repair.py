@@ -325,6 +325,14 @@ class Repair:
         if talk is not None:
             self._end(talk, now, ok=False, foreign=True)
 
+    def partner_at(self, call: int) -> str | None:
+        """Whom I talk to: the member that lives there, else who it says it is."""
+        talk = self.conversations.get(call)
+        if talk is None:
+            return None
+        lives = (origin.id for origin in self._local.table.alive() if origin.contact == talk.endpoint)
+        return next(lives, talk.partner)
+
     def garbled(self, call: int, now: float) -> None:
         """The partner answers what is no message: there is nothing to talk about."""
         talk = self.conversations.get(call)

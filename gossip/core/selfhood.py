@@ -17,6 +17,9 @@ RISE_WINDOW_S = 60.0
 RISES_SUSPICIOUS = 2  # twice in a minute somebody else spoke as me: tell the user
 RISES_PER_MINUTE = 6.0  # no more new lives than this, however many higher ones others claim
 RISE_START_MAX = 1 << 53  # nobody's clock says so: a claim above it is forged, and room is needed above what is not
+REFUTATIONS_PER_S = 4.0  # of mine, after `REFUTATIONS_AT_ONCE`: each costs everybody a message, and accusing costs nothing
+REFUTATIONS_AT_ONCE = 16
+NEVER = float("inf")
 RISES_MAX = 3  # three times: the younger of us takes a new id
 
 
@@ -43,6 +46,9 @@ class Selfhood:
         self._author = author
         self._rises: list[float] = []
         self._rate = Bucket(RISES_PER_MINUTE / 60, RISES_PER_MINUTE)
+        self._refutations = Bucket(REFUTATIONS_PER_S, REFUTATIONS_AT_ONCE)
+        self._accused_pulse = 0  # the highest that waits to be refuted
+        self._refute_at = NEVER
         self.leaving = False
 
     def refute(self, incarnation: Incarnation, pulse: int, now: float) -> None:
@@ -51,8 +57,23 @@ class Selfhood:
             return
         if incarnation > self._local.me.incarnation:
             self._rise_above(incarnation, now)
-        else:
+        elif self._refutations.take(1, now):
             self._author.refute(pulse)
+        else:
+            self._accused_pulse, self._refute_at = max(self._accused_pulse, pulse), min(self._refute_at, now + 1 / REFUTATIONS_PER_S)
+            me = self._local.me.id
+            self._local.bounds.hit("refutations_delayed", me, f"others accuse {me} more often than it refutes at once", now)
+
+    def tick(self, now: float) -> None:
+        """Refute what waits."""
+        if now >= self._refute_at:
+            pulse, self._accused_pulse, self._refute_at = self._accused_pulse, 0, NEVER
+            if pulse >= self._local.me.header.pulse:
+                self.refute(self._local.me.incarnation, pulse, now)
+
+    def next_deadline(self) -> float:
+        """When `tick` is due."""
+        return self._refute_at
 
     def _rise_above(self, incarnation: Incarnation, now: float) -> None:
         """Bounded: others ask me before they believe such a claim, so most of them need no answer."""
@@ -85,5 +106,6 @@ class Selfhood:
         if not younger or len(self._rises) < RISES_MAX:
             return False
         self._rises = []
-        self._author.take_new_id(f"{me.header.name}-{self._local.chance.getrandbits(48):012x}", now)
+        stem = f"{me.header.name}-{self._local.chance.getrandbits(48):012x}"
+        self._author.take_new_id(self._local.seal.own_id(stem), now)
         return True
