@@ -74,12 +74,12 @@ $(VENV)/installed: $(PY) pyproject.toml
 
 $(VENV)/installed-dev: $(PY) pyproject.toml
 	@echo "installing gossip-registry and its development tools into $(VENV) ..."
-	@$(PY) -m pip install --quiet --editable '.[dev,hosts,http,cli,api]'
+	@$(PY) -m pip install --quiet --editable '.[dev,hosts,http,cli,api,sign]'
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-bench: $(VENV)/installed
 	@echo "installing the tools of the benchmarks into $(VENV) ..."
-	@$(PY) -m pip install --quiet --editable '.[bench,http]'
+	@$(PY) -m pip install --quiet --editable '.[bench,http,sign]'
 	@touch $@
 
 # atheris has no wheels for some systems; there the fuzzer's corpus is run without it, and that is said.

@@ -32,6 +32,7 @@ from .model import Event, EventKind, Instance, InstanceState, Labels, Member, Me
 from .observer import Observer
 from .peer import Peer
 from .registration import Registration
+from .signing import new_signing_key as new_signing_key  # for launchers, too
 
 __version__ = "0.1.0"
 

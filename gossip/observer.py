@@ -45,7 +45,7 @@ class Observer(Blocking):
     those of the peers, or above. Raises `ConfigError`.
     """
 
-    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork")
+    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork", "signing_key", "signed")
 
     def __init__(
         self,

@@ -71,7 +71,14 @@ class Participant(Engine):
         self._bind = parse_bind(bind) if bind is not None else Endpoint(LOOPBACK, 0)
         self._advertise = parse_advertise(advertise) if advertise is not None else None
         super().__init__(
-            name, id=self._own_id(id) if isinstance(id, str) else id, cluster=cluster, seeds=seeds, zone=zone, config=config, secret=secret, insecure=insecure
+            name,
+            id=self._own_id(id) if isinstance(id, str) else id,
+            cluster=cluster,
+            seeds=seeds,
+            zone=zone,
+            config=config,
+            secret=secret,
+            insecure=insecure,
         )
         self._zero_configuration = seeds is None and self._bind.loopback
         self._stem = id if id is not None else self._name

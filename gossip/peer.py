@@ -25,10 +25,10 @@ class Peer(Blocking, Participant):
     loopback). `zone`: for `near=True`. `secret`: what all peers of the cluster share and nobody else knows, a str
     (UTF-8) or bytes of at least 32 bytes (`gossip keygen` makes one), or several, the newest first: with it every connection
     is encrypted, and who lacks it is turned away (docs/security.md). `insecure=True` allows addresses beyond loopback
-    without a secret, and warns. `signing_key`: sign all that this peer says, so that no member can say it otherwise or unsay it: the
-    path of a key file (`gossip keygen --signing` makes one), its 32 bytes, or "new", made for this life; the id then ends in
-    the key's fingerprint (extra `sign`). `signed`: with a key, "required" (the default) refuses members that do not sign,
-    "optional" takes them in. `snapshot` is not built yet.
+    without a secret, and warns. `signing_key`: sign all that this peer says, so that no member can forge or unsay it: the path
+    of a key file (`gossip keygen --signing` makes one), its 32 bytes, or "new", made for this life, and in a forked child anew.
+    The id then ends in the key's fingerprint; needs the extra `sign`. `signed`: with a key, "required" (the default) refuses
+    members that do not sign, "optional" takes them in. `snapshot` is not built yet.
 
     `fork`: what a forked child finds. "raise": every call raises `PeerForked`. "restart": the first call into the peer there
     begins anew, on any free port, as `name-<random>` (a given `id` gets such a suffix too), with the parent and those it

@@ -19,6 +19,7 @@ def add_peer(parser: argparse.ArgumentParser) -> None:
     add("--alone", action="store_true", help="look for nobody; others may come")
     add("--zone", default="", help="for choices of what is near")
     add("--secret-file", metavar="FILE", help="the cluster's secret, or several, one a line, the newest first")
+    add("--signing-key", metavar="FILE", help="sign with the key in this file, or `new` for one of this life")
     add("--insecure", action="store_true", help="allow addresses beyond this machine without a secret")
 
 
@@ -33,6 +34,7 @@ def peer_of(options: argparse.Namespace) -> Peer:
         zone=options.zone,
         secret=None if options.secret_file is None else read_secrets(options.secret_file),
         insecure=options.insecure,
+        signing_key=options.signing_key,
     )
 
 

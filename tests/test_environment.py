@@ -30,6 +30,7 @@ ALL = {
     "GOSSIP_ZONE": "a",
     "GOSSIP_INSECURE": "yes",
     "GOSSIP_SECRET": " with blanks ",
+    "GOSSIP_SIGNED": "optional",
     "GOSSIP_SNAPSHOT": "/var/lib/gossip",
     "GOSSIP_FORK": "raise",
     "GOSSIP_CONFIG": "wan",
@@ -37,7 +38,8 @@ ALL = {
 
 
 def test_each_variable_is_an_argument() -> None:
-    assert set(ALL) | {"GOSSIP_SECRET_FILE"} == set(VARIABLES), "see test_secret_files.py for the file"
+    elsewhere = {"GOSSIP_SECRET_FILE", "GOSSIP_SIGNING_KEY", "GOSSIP_SIGNING_KEY_FILE"}
+    assert set(ALL) | elsewhere == set(VARIABLES), "see test_secret_files.py and test_signing.py for these"
     assert arguments_from(ALL) == {
         "name": "orders-1",
         "id": "orders-1-a",
@@ -49,6 +51,7 @@ def test_each_variable_is_an_argument() -> None:
         "insecure": True,
         "secret": " with blanks ",
         "snapshot": "/var/lib/gossip",
+        "signed": "optional",
         "fork": "raise",
         "config": Config.wan(),
     }
@@ -216,4 +219,4 @@ def test_a_near_miss_is_warned_of_where_the_peer_is_made(environment: pytest.Mon
 
 def test_every_argument_has_a_variable() -> None:
     arguments = {f"GOSSIP_{name.upper()}" for name in inspect.signature(Peer).parameters}
-    assert arguments | {"GOSSIP_SECRET_FILE"} == set(VARIABLES)
+    assert arguments | {"GOSSIP_SECRET_FILE", "GOSSIP_SIGNING_KEY_FILE"} == set(VARIABLES)

@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "gossip"
 
 PUBLIC = "the public API"  # gossip/__init__.py
 ORDER = (
-    "errors config model core catalogue bus signing registration environment checks engine participant blocking peer observer aio "
-    "simulation gateway cli integrations"
+    "errors config model core catalogue bus signing registration environment checks engine participant blocking peer observer "
+    "aio simulation gateway cli integrations"
 ).split()
 ALLOWED = {layer: set(ORDER[:place]) for place, layer in enumerate(ORDER)} | {
     PUBLIC: set(ORDER[: ORDER.index("simulation")]),
@@ -33,7 +33,7 @@ IMPURE = set(
     "warnings zmq zoneinfo".split()
 )
 OF_LOOPS = ("gateway", "cli", "integrations")  # not embedded: they may have an event loop of their own
-HOMES = {"asyncio": "aio", "msgpack": "core/codec.py", "uhashring": "catalogue/", "zmq": "bus/"}
+HOMES = {"asyncio": "aio", "msgpack": "core/codec.py", "nacl": "signing.py", "uhashring": "catalogue/", "zmq": "bus/"}
 
 
 def imports(file: Path, package: Path) -> Iterator[tuple[int, str]]:

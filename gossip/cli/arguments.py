@@ -81,6 +81,14 @@ def add_secret_file(to: argparse._ActionsContainer) -> None:
     )
 
 
+def add_signing(to: argparse._ActionsContainer) -> None:
+    """`--signing-key` and `--signed`."""
+    key = "sign what this peer says with the key in this file, or `new` for one of this life (default: GOSSIP_SIGNING_KEY_FILE)"
+    to.add_argument("--signing-key", metavar="FILE", help=key)
+    whom = "with a key: refuse members that do not sign, or take them in (default: GOSSIP_SIGNED, else required)"
+    to.add_argument("--signed", choices=("required", "optional"), help=whom)
+
+
 class _Refused(argparse.Action):
     """Ends the command with a usage error that does not repeat the value."""
 

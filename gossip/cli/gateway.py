@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Config, ConfigError, GossipError, Observer, read_secrets
-from .arguments import add_secret_file, label, patience, positive, secrets_of, seeds_of, warnings_on_stderr
+from .arguments import add_secret_file, add_signing, label, patience, positive, secrets_of, seeds_of, warnings_on_stderr
 from .ask import LIMITS
 from .printing import put
 from .run import OF_A_PEER
@@ -76,6 +76,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     peer.add_argument("--seeds", action="append", metavar="SEED", help=whom)
     peer.add_argument("--zone", help="of this gateway")
     add_secret_file(peer)
+    add_signing(peer)
     allow = "allow addresses beyond this machine without a secret"
     peer.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
     peer.add_argument("--preset", choices=PRESETS, help="settings of the peer (default: GOSSIP_CONFIG, else lan)")

@@ -1,10 +1,10 @@
-"""`gossip keygen`: a fresh secret for a cluster, printed or written to a new file that its owner alone may read."""
+"""`gossip keygen`: a fresh secret for a cluster, or a key for one peer to sign with, printed or written to a new file."""
 
 from __future__ import annotations
 
 import argparse
 
-from .. import new_secret, write_secret
+from .. import new_secret, new_signing_key, write_secret
 from .printing import put
 
 
@@ -13,18 +13,22 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = commands.add_parser(
         "keygen",
         help="a fresh secret for a cluster",
-        description="Make a secret of 256 random bits. All peers of a cluster are given the same one.",
+        description="Make a secret of 256 random bits. All peers of a cluster are given the same one.\n"
+        "With --signing: a key with which one peer signs what it says; each has its own.",
         epilog="examples:\n  gossip keygen -o cluster.key           for --secret-file cluster.key\n"
-        "  export GOSSIP_SECRET=$(gossip keygen)",
+        "  export GOSSIP_SECRET=$(gossip keygen)\n"
+        "  gossip keygen --signing -o orders.key    for --signing-key orders.key",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=_keygen, verbose=False)
+    parser.add_argument("--signing", action="store_true", help="a key to sign with, instead of a secret")
     parser.add_argument("-o", dest="file", metavar="FILE", help="write it to this new file, mode 0600, instead of printing it")
 
 
 def _keygen(options: argparse.Namespace) -> int:
+    made = new_signing_key() if options.signing else new_secret()
     if options.file is None:
-        put(new_secret())
+        put(made)
     else:
-        write_secret(options.file, new_secret())
+        write_secret(options.file, made)
     return 0

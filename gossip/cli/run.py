@@ -15,7 +15,7 @@ import threading
 from typing import Any
 
 from .. import GossipError, Instance, Peer, read_secrets
-from .arguments import add_secret_file, label, seconds, secrets_of, seeds_of, warnings_on_stderr
+from .arguments import add_secret_file, add_signing, label, seconds, secrets_of, seeds_of, warnings_on_stderr
 from .printing import closed_pipe_is_no_error, instance_in_words, json_of, line_of, put
 from .signals import stop_on_signals
 
@@ -31,7 +31,7 @@ examples:
   gossip run orders --port 8080 --route /orders --weight 2 --label version=2
   gossip run --name watcher -o json | jq -r 'select(.kind == "REMOVED").reason'
 """
-OF_A_PEER = "name id cluster bind advertise zone insecure".split()
+OF_A_PEER = "name id cluster bind advertise zone insecure signing_key signed".split()
 OF_A_SERVICE = "port host instance_id weight label route ttl".split()
 
 
@@ -69,6 +69,7 @@ def _add_peer(group: argparse._ArgumentGroup) -> None:
     whom.add_argument("--alone", action="store_const", const=[], dest="seeds", help="look for nobody")
     group.add_argument("--zone", help="for choices of what is near")
     add_secret_file(group)
+    add_signing(group)
     allow = "allow addresses beyond this machine without a secret"
     group.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
 

@@ -33,6 +33,11 @@ class Bounds:
             self._notice(subject, f"{why}; more within a minute are only counted ({kind})")
 
 
+    def tell(self, kind: str, subject: str, why: str, now: float) -> None:
+        """As `hit`, of what is no bound and may come as often."""
+        self.hit(kind, subject, why, now)
+
+
 class Told:
     """Who was named lately: nobody more often than once in `TOLD_INTERVAL_S`, and at most so many are remembered."""
 

@@ -379,7 +379,7 @@ class Detector:
         """Not one that I made, at least in this life."""
         me = self._local.me
         if accusation.incarnation == me.incarnation:
-            self._local.bounds.hit("accusations_in_my_name", me.id, f"somebody accuses others in the name of {me.id}", now)
+            self._local.bounds.tell("accusations_in_my_name", me.id, f"somebody accuses others in the name of {me.id}", now)
 
     def _charge(self, accuser: str, charge: Charge, now: float) -> bool:
         """Take one charge in; whether it deserves to be passed on."""

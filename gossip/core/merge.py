@@ -133,16 +133,16 @@ class Merger:
 
     def _refuse_unsigned(self, delta: Delta, now: float) -> None:
         self._local.counters[Outcome.UNSIGNED.counter] += 1
-        why = f"{delta.origin} is not taken in: it does not sign; give it a signing_key, or start this peer with signed='optional'"
+        why = f"{delta.origin} is not taken in: it does not sign; give it a signing_key, or this peer signed='optional'"
         if names_a_key(delta.origin):
             why = f"what somebody says of {delta.origin} is not taken in: it signs, and this is not signed"
-        self._local.bounds.hit("unsigned_refused", delta.origin, why, now)
+        self._local.bounds.tell("unsigned_refused", delta.origin, why, now)
 
     def _meet_signer(self, origin: Origin, now: float) -> None:
         local = self._local
         if origin.header.flags & HeaderFlags.SIGNED_ONLY and not local.seal.signs and local.me.version:  # no observer
             why = f"{origin.id} takes in nobody who does not sign, and so does not see this peer: give it a signing_key"
-            local.bounds.hit("signers_met", origin.id, why, now)
+            local.bounds.tell("signers_met", origin.id, why, now)
 
     # unknown origins ------------------------------------------------------------------------------------------------
 

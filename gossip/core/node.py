@@ -769,7 +769,7 @@ class Node:
         """It is not stored, it counts against whoever brought it, and for a while I verify before I pass on."""
         local = self.local
         self._guarded_until = now + STANDING_S
-        local.bounds.hit("forgeries_refused", forged.origin, f"{forged}; it is not taken in", now)
+        local.bounds.tell("forgeries_refused", forged.origin, f"{forged}; it is not taken in", now)
         self._forgery = str(forged)
         if isinstance(input, Heard) and input.source is not None:
             local.out.append(Blame(input.source))  # `Blamed` tells over which link it came
@@ -779,7 +779,8 @@ class Node:
         elif isinstance(input, Asked):
             self._name_forger(self._repair.asker(input.token), now)
             if self._standing.misbehaved(input.token, now):
-                local.bounds.hit("connections_shunned", local.me.id, f"an asker's connection is not read for a minute: {forged}", now)
+                why = f"an asker's connection is not read for a minute: {forged}"
+                local.bounds.hit("connections_shunned", local.me.id, why, now)
 
     def _name_forger(self, id: str | None, now: float) -> None:
         if id is not None and self._named.is_news(id, now):

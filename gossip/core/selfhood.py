@@ -60,7 +60,8 @@ class Selfhood:
         elif self._refutations.take(1, now):
             self._author.refute(pulse)
         else:
-            self._accused_pulse, self._refute_at = max(self._accused_pulse, pulse), min(self._refute_at, now + 1 / REFUTATIONS_PER_S)
+            self._accused_pulse = max(self._accused_pulse, pulse)
+            self._refute_at = min(self._refute_at, now + 1 / REFUTATIONS_PER_S)
             me = self._local.me.id
             self._local.bounds.hit("refutations_delayed", me, f"others accuse {me} more often than it refutes at once", now)
 

@@ -18,8 +18,10 @@ from ..core.effects import Changed, Happened, Input
 from ..core.node import Node
 from ..core.observer import ObserverNode
 from ..core.selfhood import Identity
+from ..core.signatures import Signing, id_of
 from .memory import SharedCodec
 from .network import Network
+from .notary import Notary
 from .peers import SimulatedObserver, SimulatedPeer
 from .settled import settle
 
@@ -44,17 +46,23 @@ class _Start:
     zero_configuration: bool
     config: Config | None
     check_reach: bool
+    signing: Signing | None = None
 
 
 class Cluster:
     """Simulated peers on one virtual network.
 
     `on_event`: functions called with (peer, Changed or Happened, simulated time) for every event of every peer; `tap`:
-    one called with (peer, input) before a peer takes it. Both cost nothing while they are not set.
+    one called with (peer, input) before a peer takes it. Both cost nothing while they are not set. `signed`: every peer has a
+    key of its own, issued by `notary`, and refuses what is not signed.
     """
 
-    def __init__(self, seed: int = 0, *, config: Config | None = None, network: Network | None = None) -> None:
+    def __init__(
+        self, seed: int = 0, *, config: Config | None = None, network: Network | None = None, signed: bool = False
+    ) -> None:
         self.network = network or Network(seed)
+        self.notary = Notary()
+        self._signed = signed
         self.config = config or Config()
         self.peers: list[SimulatedPeer] = []  # all that were ever started
         self.observers: list[SimulatedObserver] = []
@@ -82,14 +90,19 @@ class Cluster:
         wall_skew_s: float = 0.0,
         config: Config | None = None,
         check_reach: bool = False,
+        signing: Signing | None = None,
     ) -> SimulatedPeer:
         """Start a peer, by default on a host of its own. `seeds` defaults to the contact of the first peer alive."""
+        if signing is None and self._signed:
+            signing = self.notary.issue(self.network.random)
         self._spawned += 1
         number = self._spawned
         name = name or f"p{number}"
         host = host or _host(number)
-        start = _Start(name, None if seeds is None else tuple(seeds), port, zone, zero_configuration, config, check_reach)
-        return self._start(start, id or f"{name}-{number:04d}", host, wall_skew_s, self.network.now)
+        given = None if seeds is None else tuple(seeds)
+        start = _Start(name, given, port, zone, zero_configuration, config, check_reach, signing)
+        stem = id or f"{name}-{number:04d}"
+        return self._start(start, stem if signing is None else id_of(stem, signing.public), host, wall_skew_s, self.network.now)
 
     @classmethod
     def settled(cls, size: int, seed: int = 0, *, config: Config | None = None, network: Network | None = None) -> Cluster:
@@ -138,6 +151,7 @@ class Cluster:
             seeds=seeds or (),
             zero_configuration=start.zero_configuration,
             check_reach=start.check_reach,
+            signing=start.signing,
         )
         node.local.codec = self.codec(node.local.config)
         peer = SimulatedPeer(self, node, len(self._starts), host, f"{host}:{port}", f"{host}:{port + 1}")
