@@ -26,7 +26,7 @@ START_S = 1000.0
 TRACE_EVENTS = 4096  # what happened is hashed in runs of so many
 YOUNG_EVENTS = 1 << 16  # young garbage is collected after so many
 SYN_RTO_S = 1.0  # a lost SYN is sent again after this, doubling (RFC 6298, section 2.1)
-RTO_S = 0.2  # Linux' least; a lost segment of a quiet stream is sent again after this, doubling
+RTO_S = 0.2  # Linux' least; a lost segment of a quiet stream is sent again after this, as long again, then doubling
 RTO_MAX_S = 120.0
 TRIES_MAX = 32
 

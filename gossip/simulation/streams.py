@@ -1,10 +1,10 @@
 """TCP streams on the virtual network: order is kept, a lost packet costs time, an end is told where packets pass.
 
 Model of one direction (`Pipe`). A message is one packet until something is lost. If it, or its acknowledgement, is lost,
-the sender waits for the retransmission timeout, 200 ms and doubling, with a window of one segment: all that is sent
-meanwhile waits behind it, up to the high-water mark, beyond which ZeroMQ drops. Where only the acknowledgements are lost,
-messages get through for the first 200 ms, then they wait as well. There is no fast retransmission: these streams seldom
-have three packets under way.
+it is sent again after 200 ms (the tail loss probe, RFC 8985, section 7), 200 ms later (the retransmission timeout), and
+then after twice as long each time, with a window of one segment: all that is sent meanwhile waits behind it, up to the
+high-water mark, beyond which ZeroMQ drops. Where only the acknowledgements are lost, messages get through for the first
+200 ms, then they wait as well. There is no fast retransmission: these streams seldom have three packets under way.
 
 A connection (two pipes) dies of itself as ZMTP heartbeats decide: its dialler 30 to 40 s, its listener 20 to 30 s after
 the last that it heard (bus/sockets.py). Its end is a packet too, and waits as they do. The heartbeats themselves are
@@ -129,7 +129,7 @@ class Pipe:
             return
         if not network.passes(self.source, self.target):
             self.queue = deque([(what, item, size)])
-            self._stall()
+            self._stall(RTO_S)
             return
         self._deliver(what, item)
         if network.passes(self.target, self.source):
@@ -146,16 +146,16 @@ class Pipe:
     def _doubted(self, doubt: float) -> None:
         if self.doubt == doubt and self.queue is None:
             self.queue = deque()
-            self._stall()
+            self._stall(0.0)
             self.headed = True
 
-    def _stall(self) -> None:
+    def _stall(self, wait_s: float) -> None:
         network = self.network
         self.tries, self.headed, self.doubt, self.stalled_at = 0, False, NEVER, network.now
-        network.push(network.now + RTO_S, self._retry, self.queue)
+        network.push(network.now + wait_s, self._retry, self.queue)
 
     def _retry(self, queue: object) -> None:
-        """The retransmission timeout: the first segment goes again; if it is acknowledged, all else follows."""
+        """The first segment goes again; if it is acknowledged, all else follows."""
         network = self.network
         if self.queue is not queue or self.queue is None:
             return
@@ -170,8 +170,8 @@ class Pipe:
             self.starved()
             if self.queue is not queue:
                 return
-        self.tries += 1
         network.push(network.now + min(RTO_S * 2**self.tries, RTO_MAX_S), self._retry, queue)
+        self.tries += 1
 
     def _release(self, room: float) -> None:
         queue = self.queue

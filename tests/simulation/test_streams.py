@@ -55,6 +55,25 @@ def test_a_lost_packet_costs_a_retransmission_timeout() -> None:
     assert 0.2 <= at <= 0.202
 
 
+@pytest.mark.parametrize("away", [("a", "b"), ("b", "a")], ids=["data", "acknowledgements"])
+@pytest.mark.parametrize(("lost_s", "again_s"), [(0.3, 0.4), (0.5, 0.8), (1.0, 1.6)])
+def test_a_tail_is_probed_before_the_retransmission_timeout_doubles(
+    away: tuple[str, str], lost_s: float, again_s: float
+) -> None:
+    network = Network(1)
+    line = Line(network)
+    network.set_weather(Weather(loss=1.0), *away)
+    line.there.send("first", 10)
+    network.run(lost_s)
+    network.clear_weather()
+    network.run(again_s - lost_s - 0.01)
+    line.there.send("behind it", 10)
+    network.run(5)
+    *_, (_, last, at) = line.told
+    assert last == "behind it"
+    assert again_s <= at <= again_s + 0.003
+
+
 def test_what_waits_behind_a_cut_arrives_after_it_late_and_in_order_up_to_the_high_water_mark() -> None:
     network = Network(1)
     line = Line(network, capacity=5)
