@@ -7,10 +7,12 @@ peer (`joined`); at once when there is nobody to ask; else after a deadline, wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from ..model import MemberState
 from .effects import Bind
 from .local import Local
+from .past import Past
 from .repair import Ended, Repair
 
 RENDEZVOUS_HOST = "127.0.0.1"
@@ -91,9 +93,10 @@ class Dialer:
     """Owns the seeds and the question whether this peer is synced."""
 
     def __init__(
-        self, local: Local, repair: Repair, *, seeds: Sequence[str] | None, zero_configuration: bool
+        self, local: Local, repair: Repair, past: Past, *, seeds: Sequence[str] | None, zero_configuration: bool
     ) -> None:
         self._local = local
+        self._past = past
         self._repair = repair
         self._unresolved = seeds is None  # they are names whose addresses come later
         self._seeds = [seed for seed in seeds or () if seed != local.me.contact]
@@ -108,17 +111,25 @@ class Dialer:
     def start(self, now: float) -> None:
         """Dial the seeds, as many as may be at once, the first ones first; with nobody to ask, be synced."""
         self._started_at = now
+        self._past.begin(now)
         if self.rendezvous is not None:
             self._meet(self.rendezvous, now)
-        if self.rendezvous is None or self._seeds:
+        if self.rendezvous is None or self._seeds or self._past.contacts:
             self._dial_all(now)
         self._next_dial = now + self._pause(now)
 
     def _dial_all(self, now: float) -> None:
-        for seed in self._seeds:
-            self.dial(seed, now)  # beyond `pulls_max` at once it does nothing
+        for places in zip_longest(self._seeds, self._some_of_the_past()):  # in turns: either may be dead by now
+            for endpoint in filter(None, places):
+                self.dial(endpoint, now)  # beyond `pulls_max` at once it does nothing
         if not self.expects_others:
             self._become_synced()
+
+    def _some_of_the_past(self) -> list[str]:
+        """A few contacts of an earlier life, drawn."""
+        rest, chance = [contact for contact in self._past.contacts if contact not in self._seeds], self._local.chance
+        some = min(self._local.config.repair.pulls_max, len(rest))
+        return [rest.pop(int(chance.random() * len(rest))) for _ in range(some)]
 
     def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool) -> None:
         """The addresses of the seeds, as far as they are known now; `pending`: there are names that nobody has told yet."""
@@ -135,8 +146,8 @@ class Dialer:
 
     @property
     def expects_others(self) -> bool:
-        """Whether there are seeds that are not myself."""
-        return self._unresolved or any(seed not in self._myself for seed in self._seeds)
+        """Whether there are seeds that are not myself, or others of an earlier life."""
+        return self._unresolved or any(seed not in self._myself for seed in self._seeds) or self._past.expects_others
 
     def dial(self, endpoint: str, now: float) -> bool:
         """Start a conversation with whoever is there."""
@@ -161,12 +172,18 @@ class Dialer:
         elif end.ok and talk.whole:
             self._answered = True
             if talk.partner_synced and end.complete:  # else whoever pulls the rest ends later
-                self.joined = True
+                self.join()
                 self._become_synced()
         if self.rendezvous is not None and talk.endpoint == self.rendezvous.endpoint:
             self.rendezvous.ended(end, now)
         if not self._local.synced and not self.rendezvous and not self.expects_others:
             self._become_synced()
+
+    def join(self) -> None:
+        """All that a synced peer holds is here, or was once."""
+        if not self.joined:
+            self.joined = True
+            self._past.end()
 
     def _become_synced(self) -> None:
         if not self._local.synced:
@@ -180,6 +197,7 @@ class Dialer:
 
     def tick(self, now: float) -> None:
         """Dial when it is time; stop waiting for a synced peer when its time is over."""
+        self._past.tick(now)
         if self.rendezvous is not None:
             self._meet(self.rendezvous, now)
         if not self._local.synced and now >= self._deadline():
@@ -212,6 +230,7 @@ class Dialer:
         if len(table.origins) > table.living:
             lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
         lost.update(floor.contact for floor in table.floors.values() if floor.contact)
+        lost.update(self._past.contacts)
         meeting = {*self._seeds, *(self.rendezvous.earlier() if self.rendezvous is not None else ())}
         if not (meeting or lost):
             return
@@ -222,5 +241,7 @@ class Dialer:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
-        found = self._next_dial if self._local.synced else min(self._next_dial, self._deadline())
+        found = min(self._next_dial, self._past.next_deadline())
+        if not self._local.synced:
+            found = min(found, self._deadline())
         return min(found, self.rendezvous.next_deadline()) if self.rendezvous is not None else found

@@ -65,6 +65,7 @@ from .messages import (
     Want,
 )
 from .origin import Origin, Outcome
+from .past import Past
 from .pings import Pings
 from .reach import Reach
 from .recollection import Ration
@@ -88,7 +89,8 @@ class Node:
 
     `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows). `check_reach`: have
     the first partner of a conversation dial back what this peer advertises. `signing`: sign, and verify what others say; the
-    identity's id must then be one of that key.
+    identity's id must then be one of that key. `past`: contacts of an earlier life, whose view readers are served; None if
+    there was none.
     """
 
     protocol = WIRE_VERSION
@@ -103,6 +105,7 @@ class Node:
         zero_configuration: bool = False,
         check_reach: bool = False,
         signing: Signing | None = None,
+        past: Sequence[str] | None = None,
     ) -> None:
         signs = signing is not None and signing.sign is not None
         header = Header(
@@ -121,7 +124,7 @@ class Node:
             cluster=identity.cluster,
             zone=identity.zone,
             header=header,
-            incarnation=(identity.wall_ms, identity.nonce),
+            incarnation=identity.incarnation,
             config=config,
             chance=chance,
             signing=signing,
@@ -152,7 +155,8 @@ class Node:
             hear=self._detector.hear,
             on_end=self._conversation_ended,
         )
-        self._dialer = Dialer(local, self._repair, seeds=seeds, zero_configuration=zero_configuration)
+        self._past = Past(local, past)
+        self._dialer = Dialer(local, self._repair, self._past, seeds=seeds, zero_configuration=zero_configuration)
         self._reach = Reach(local, new_call=self._new_call, sync=self._repair.sync, wanted=check_reach)
         self._ration = Ration(local)
         self._digests = Digests(config.heartbeats)
@@ -213,8 +217,19 @@ class Node:
 
     @property
     def isolated(self) -> bool:
-        """Whether I hear nobody though I should: most fell silent at once, or no seed answers."""
-        return self._detector.holding or (self.local.synced and self.local.alone and self._dialer.expects_others)
+        """Whether I hear nobody though I should: most fell silent at once, no seed answers, or a past is all I have."""
+        expecting = self._past.held or (self.local.synced and self._dialer.expects_others)
+        return self._detector.holding or (self.local.alone and expecting)
+
+    @property
+    def holds_past(self) -> bool:
+        """Whether the view of an earlier life is still to be served."""
+        return self._past.held
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether others of an earlier life are still looked for."""
+        return bool(self._past.contacts)
 
     @property
     def agreement(self) -> float:
@@ -510,7 +525,7 @@ class Node:
             if (beat.incarnation, beat.version) > (origin.incarnation, origin.version):
                 self._merger.missed(origin.id, origin.contact, now)
         if beat.synced and beat.digest == digests.current:
-            self._dialer.joined = True  # as good as a conversation, and there will be none
+            self._dialer.join()  # as good as a conversation, and there will be none
         # one who is not watched may never speak again: only a link that came up is compared, once
         if origin.alive and (beat.linked or origin.id in detector.watches):
             digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)
@@ -725,6 +740,7 @@ class Node:
     def _forget_others(self, now: float) -> None:
         """I heard nobody for so long that others may have forgotten who died: what I know of them could be ghosts."""
         self._heard_somebody(now)
+        self._past.forget()
         if len(self.local.table.origins) + len(self.local.table.floors) > 1:
             hours = self.local.config.joining.retention_s / 7200
             self._membership.forget_others(f"nobody was heard for {hours:g} h; what was known of others is forgotten", now)

@@ -25,7 +25,7 @@ RISES_MAX = 3  # three times: the younger of us takes a new id
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a node is when it starts. `wall_ms` and `nonce` make its first incarnation."""
+    """Who a node is when it starts. `wall_ms` and `nonce` make its first incarnation, above a life that was saved."""
 
     id: str
     name: str
@@ -36,6 +36,12 @@ class Identity:
     publisher_port: int
     wall_ms: int
     nonce: int
+    saved_start: int = -1  # of the latest life under this id that was saved
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """The first one: the clock may have gone back since the last life."""
+        return max(self.wall_ms, self.saved_start + 1), self.nonce
 
 
 class Selfhood:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gossip.core.dialer import RENDEZVOUS_PORTS
 from gossip.core.effects import Answered, Asked, Bind, Bound, Call, Effect, Happened, Heard
 from gossip.core.messages import Entries, Entry, Foreign, Heartbeat, Sync
 from gossip.core.node import Node
+from gossip.core.selfhood import Identity
 from gossip.model import EventKind, MemberState, PeerState
 
 
@@ -316,3 +318,80 @@ def test_seeds_are_dialled_beside_the_common_port(node_of: Any) -> None:
 
 def test_an_answer_about_a_bind_without_zero_configuration_is_ignored(node_of: Any) -> None:
     assert node_of(1, config=Config()).handle(Bound("127.0.0.1:7400", True), 1.0) == []
+
+
+# an earlier life ------------------------------------------------------------------------------------------------------
+
+THEN = ["10.0.0.7:7400", "10.0.0.8:7400"]
+
+
+def resyncs(effects: list[Effect]) -> list[str]:
+    return [effect.reason for effect in effects if isinstance(effect, Happened) and effect.kind is EventKind.RESYNC]
+
+
+def test_a_restart_without_seeds_dials_those_of_its_past_and_is_isolated_while_it_hears_nobody(node_of: Any) -> None:
+    node = node_of(1, seeds=[], past=[*THEN, "10.0.0.1:7400"])  # its own address is nobody to ask
+    assert (node.holds_past, node.isolated, node.synced, node.state) == (True, True, False, PeerState.ISOLATED)
+    assert set(calls(run(node, 8.0))) == set(THEN)
+    assert node.synced  # the deadline
+    assert node.isolated
+
+
+def test_seeds_and_those_of_the_past_are_dialled_in_turns(config: Config) -> None:
+    seeds = [f"10.0.1.{number}:7400" for number in range(10)]
+    identity = Identity("a", "a", "default", "", "10.0.0.1", 7400, 7401, 1_000, 1)
+    first = calls(Node(identity, config=config, chance=Random(1), seeds=seeds, past=THEN).start(0.0))
+    assert len(first) == config.repair.pulls_max
+    assert set(THEN) < set(first)
+
+
+def test_a_past_that_nobody_confirms_gives_way_in_the_end_and_is_dialled_on(node_of: Any) -> None:
+    node = node_of(1, seeds=[], past=THEN)
+    hold_s = node.local.config.detection.isolated_hold_s
+    assert resyncs(run(node, hold_s - 0.1)) == []
+    assert node.holds_past
+    (told,) = resyncs(run(node, hold_s + 0.1, hold_s - 0.1))
+    assert "look everything up again" in told
+    assert (node.holds_past, node.isolated, node.looks_back) == (False, False, True)
+    assert set(calls(run(node, hold_s + 15, hold_s + 0.1))) == set(THEN)
+
+
+def test_whoever_hears_nobody_for_half_the_retention_looks_for_its_past_no_more(node_of: Any) -> None:
+    joining = replace(Config().joining, retention_s=100.0)
+    node = node_of(1, seeds=[], past=THEN, config=replace(Config(), joining=joining))
+    run(node, 49.0)
+    assert node.looks_back
+    assert calls(run(node, 60.0, 49.0))
+    assert not node.looks_back
+    assert calls(run(node, 90.0, 60.0)) == []
+
+
+def test_a_past_gives_way_when_a_synced_peer_told_all_and_not_before(node_of: Any, wire: Any) -> None:
+    node, other, unsynced = node_of(1, seeds=[], past=THEN), node_of(2), node_of(3)
+    for one in (node, other, unsynced):
+        wire.add(one)
+    unsynced.local.synced = False
+    wire.talk(node, unsynced, 0.5)
+    assert (node.holds_past, node.synced, node.isolated) == (True, False, False)
+    assert resyncs(wire.kept[node.local.me.contact]) == []
+    wire.talk(node, other, 0.6)
+    assert (node.holds_past, node.synced, node.looks_back) == (False, True, False)
+    assert len(resyncs(wire.kept[node.local.me.contact])) == 1
+
+
+def test_nothing_of_the_past_is_told_to_anybody(node_of: Any, wire: Any) -> None:
+    node, other = node_of(1, seeds=[], past=THEN), node_of(2)
+    for one in (node, other):
+        wire.add(one)
+    wire.talk(other, node, 0.5)
+    assert set(other.local.table.origins) == {node.id, other.id}
+    assert not other.looks_back
+
+
+def test_a_life_begins_above_the_one_that_was_saved_whatever_the_clock_says() -> None:
+    def born(wall_ms: int, saved_start: int) -> tuple[int, int]:
+        return Identity("a", "a", "default", "", "10.0.0.1", 7400, 7401, wall_ms, 9, saved_start).incarnation
+
+    assert born(1_000, 5_000) == (5_001, 9)
+    assert born(6_000, 5_000) == (6_000, 9)
+    assert born(0, -1) == (0, 9)
