@@ -1,27 +1,36 @@
-"""What readers read in a forked child whose peer begins anew (`fork="restart"`): no gap, and nobody waits.
+"""What readers read when a peer begins anew, in a forked child or from what was saved: no gap, and nobody waits.
 
-    Asleep ──own peer started──▶ LastView ──another peer told it all it holds, or too long──▶ its own Catalogue
+    in a child: Asleep ──own peer started──▶ LastView ──another peer told it all it holds, or too long──▶ its own Catalogue
+                     after a restart: ────────▶
 
 One way only: a look changes nothing, the first one has the peer begin. Until that has, a look costs `Asleep` a method call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from ..core.effects import Changed
+from ..model import Instance
 from .catalogue import Catalogue
 
 
 class LastView(Catalogue):
-    """The last view of the parent, and what this process learned since; `own` is only the latter, until it is enough."""
+    """The last view of an earlier life, and what this one learned since; `own` is only the latter, until it is enough."""
 
     __slots__ = ("own",)
 
     def __init__(self, last: Catalogue) -> None:
-        self.views, self.routes = last.views, last.routes  # nobody else writes them: the parent's thread is not here
+        self.views, self.routes = last.views, last.routes  # nobody else writes them: that life's thread is not here
         self.own = Catalogue()
+
+    @classmethod
+    def of(cls, instances: Iterable[Instance]) -> LastView:
+        """A view of these; of several under one key the last. O(n log n)."""
+        last = Catalogue()
+        last.apply([Changed(None, instance, "remembered") for instance in instances])
+        return cls(last)
 
     def apply(self, changes: Sequence[Changed]) -> None:
         """Make these changes visible in both."""

@@ -17,6 +17,7 @@ from ..config import Config
 from ..core.effects import Changed, Happened, Input
 from ..core.node import Node
 from ..core.observer import ObserverNode
+from ..core.saved import Saved
 from ..core.selfhood import Identity
 from ..core.signatures import Signing, id_of
 from .memory import SharedCodec
@@ -129,7 +130,9 @@ class Cluster:
                 gc.enable()
         return cluster
 
-    def _start(self, start: _Start, id: str, host: str, wall_skew_s: float, now: float) -> SimulatedPeer:
+    def _start(
+        self, start: _Start, id: str, host: str, wall_skew_s: float, now: float, saved: Saved | None = None
+    ) -> SimulatedPeer:
         seeds, port = start.seeds, start.port
         if seeds is None and not start.zero_configuration:
             seeds = tuple([peer.contact for peer in self.peers if peer.running][:1])
@@ -143,6 +146,7 @@ class Cluster:
             port + 1,
             WALL_START_MS + round((now + wall_skew_s) * 1000),
             self.network.random.getrandbits(64),
+            -1 if saved is None else saved.me.incarnation[0],
         )
         node = Node(
             identity,
@@ -152,9 +156,12 @@ class Cluster:
             zero_configuration=start.zero_configuration,
             check_reach=start.check_reach,
             signing=start.signing,
+            past=saved.contacts if saved is not None and saved.others else None,
         )
         node.local.codec = self.codec(node.local.config)
         peer = SimulatedPeer(self, node, len(self._starts), host, f"{host}:{port}", f"{host}:{port + 1}")
+        if saved is not None:
+            peer.resume_from(saved)
         peer.wall_skew_s = wall_skew_s
         self._starts[peer] = start
         self.peers.append(peer)
@@ -169,14 +176,16 @@ class Cluster:
             self._codecs[limits] = SharedCodec("default", frame_bytes_max=limits[0], part_bytes_max=limits[1])
         return self._codecs[limits]
 
-    def restart(self, peer: SimulatedPeer, *, lose_clock_s: float = 0.0) -> SimulatedPeer:
-        """The same id on the same ip and ports again, nothing saved; killed first if it runs. Returns the new process.
+    def restart(self, peer: SimulatedPeer, *, lose_clock_s: float = 0.0, saved: bool = False) -> SimulatedPeer:
+        """The same id on the same ip and ports again; killed first if it runs. Returns the new process.
 
-        `lose_clock_s`: its wall clock is that much behind what it was. The seeds are those of the first start.
+        `lose_clock_s`: its wall clock is that much behind what it was. `saved`: it starts with what it knew at its end, as
+        with `snapshot=`; else with nothing. The seeds are those of the first start.
         """
         if peer.running:
             self.kill(peer)
-        return self._start(self._starts[peer], peer.id, peer.host, peer.wall_skew_s - lose_clock_s, self.now)
+        skew_s, known = peer.wall_skew_s - lose_clock_s, peer.saved() if saved else None
+        return self._start(self._starts[peer], peer.id, peer.host, skew_s, self.now, known)
 
     def observe(self, *seeds: str) -> SimulatedObserver:
         """Start an observer on a host of its own; it asks these contacts, or that of the first peer alive."""

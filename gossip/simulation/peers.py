@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 from ..catalogue.balance import Balance
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.events import EventLog
+from ..catalogue.inherited import LastView
 from ..catalogue.reads import Reads
+from ..core.codec import Codec
 from ..core.effects import (
     Answer,
     Bind,
@@ -40,6 +42,7 @@ from ..core.effects import (
 )
 from ..core.node import Node
 from ..core.observer import ObserverNode
+from ..core.saved import Encoding, Known, Saved, carried_on, decode, me_of, others_of
 from ..model import Event, Instance, InstanceState, Member, checked_instance
 from . import links as wiring
 from .links import Link, Supervised, Talk
@@ -81,6 +84,7 @@ class SimulatedPeer(Reads):
         self._zone = node.local.me.zone
         self._balance = Balance(node.local.config.balancing, clock=lambda: cluster.network.now)
         self._views = Catalogue()
+        self._carried: tuple[Known, ...] = ()
         self._unseen: list[Changed] = []  # changes that no reader has looked at yet
         self._log: EventLog | None = None
         self._logged_at = 0.0
@@ -172,7 +176,25 @@ class SimulatedPeer(Reads):
         if self._unseen:
             changes, self._unseen = self._unseen, []
             self._views.apply(changes)
+        if isinstance(self._views, LastView) and not self.node.holds_past:
+            self._views = self._views.own
         return self._views
+
+    # what is saved ----------------------------------------------------------------------------------------------------
+
+    def saved(self) -> Saved:
+        """What this peer keeps for its next life, through the bytes of a snapshot."""
+        node, local = self.node, self.node.local
+        others = others_of(local, carried_on(self._carried, looked_for=node.looks_back, shown=node.holds_past))
+        codec, limits = Codec(local.codec.cluster), local.config.limits
+        pieces = Encoding(codec, me_of(local), others, saved_ms=0, bytes_max=limits.snapshot_bytes_max)
+        return decode(b"".join(pieces), codec, limits)
+
+    def resume_from(self, saved: Saved) -> None:
+        """Begin with what an earlier life kept."""
+        self._carried = saved.others
+        if saved.others:
+            self._views = LastView.of(instance for known in saved.others for instance in known.instances)
 
     # the shell --------------------------------------------------------------------------------------------------------
 
