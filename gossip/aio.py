@@ -2,7 +2,7 @@
 
     await register ──▶ mailbox ──▶ bus thread ──▶ call_soon_threadsafe ──▶ the loop goes on
 
-Invariants: the loop is never blocked; a call costs no thread (`start` with names to resolve and `close` do); nothing here
+Invariants: the loop is never blocked; a call costs no thread (but `close`, and `start` with names or a file); nothing here
 raises in the bus thread, not even when the loop was closed meanwhile; a cancelled call leaves nothing behind that its
 docstring does not tell.
 """
@@ -45,11 +45,11 @@ class AsyncPeer(Participant):
         """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
 
         Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names in `bind` and `advertise` are
-        resolved in a thread; cancelled before that is done, it has started nothing.
+        resolved, and a snapshot is read, in a thread; cancelled before that is done, it has started nothing.
         """
         if not self._runs():
-            slow = self._has_names()
-            self._start(await _aside(f"gossip-{self._name}-start", self._addresses) if slow else self._addresses())
+            slow = self._has_names() or self._has_files()
+            self._start(await _aside(f"gossip-{self._name}-start", self._prepare) if slow else self._prepare())
         return self
 
     async def close(self, leave: bool = True) -> None:

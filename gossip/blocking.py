@@ -26,10 +26,10 @@ class Blocking(Engine):
         """Bind, start the bus thread, and begin to join; waits for nobody. Returns itself; idempotent while it runs.
 
         Raises `ConfigError` if an address cannot be bound, `PeerClosed` after `close`. Names among the seeds are resolved
-        by threads of their own; those of `bind` and `advertise` here. Some milliseconds, and what a resolver takes.
+        by threads of their own; those of `bind` and `advertise` here, where a snapshot is read, too. Else some milliseconds.
         """
         if not self._runs():
-            self._start(self._addresses())
+            self._start(self._prepare())
         return self
 
     def close(self, leave: bool = True) -> None:

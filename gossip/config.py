@@ -105,6 +105,7 @@ class Limits:
     subscribers_max: int = 4096  # ids that may be linked to me at once; some 40 are at 10,000 members; as above
     watch_queue_max: int = 1024  # events a watch may lag behind before it gets a RESYNC; more: slower readers, more memory
     history_max: int = 4096  # events kept for watch(since=...) and why; more: a longer memory, more of it
+    snapshot_bytes_max: int = 64 * 1024 * 1024  # of the file of `snapshot=`; more: larger clusters remembered, longer starts
     mailbox_max: int = 10_000  # commands waiting for the bus thread; more: longer bursts, later errors
     recalls_per_second_max: int = 16  # observers' questions what happened here; more: quicker answers, a busier bus under attack
     accusations_seen_max: int = 8192  # flood headers remembered; less: the same accusation may be passed on twice

@@ -213,6 +213,10 @@ class Engine(Reads):
         """The hosts to be bound and advertised as IP addresses. Blocks while names are resolved; raises `ConfigError`."""
         return {}
 
+    def _prepare(self) -> dict[str, str]:
+        """What may take its time before a start, and needs no lock: names and files. The addresses; raises `ConfigError`."""
+        return self._addresses()
+
     def _start(self, addresses: Mapping[str, str]) -> None:
         with self._life:
             if not self._runs():
@@ -483,6 +487,7 @@ class Engine(Reads):
         """On the bus thread, once a turn: make the changes visible, tell who watches, wake who waits."""
         if changes:
             self._catalogue.apply(changes)
+        self._outgrow()
         events = self._events.record(changes, happenings)
         assert self._node is not None
         self._synced_seen = self._node.synced
@@ -491,6 +496,9 @@ class Engine(Reads):
         if self._waiters:
             self._wake_waiters()
         _log(self._name, events)
+
+    def _outgrow(self) -> None:
+        """On the bus thread, before anybody is told of a turn: what is served may give way to what is known."""
 
     # what is so -------------------------------------------------------------------------------------------------------
 
@@ -541,8 +549,12 @@ class Engine(Reads):
             loop_lag_s=bus.loop_lag_s,
             uptime_s=time.monotonic() - self._started_at,
             protocol=Node.protocol,
-            counters=dict(sorted({**node.local.counters, **bus.counters, **self._events.counters}.items())),
+            counters=dict(sorted({**node.local.counters, **bus.counters, **self._counters()}.items())),
         )
+
+    def _counters(self) -> dict[str, int]:
+        """Those of neither node nor bus."""
+        return self._events.counters
 
     def why(self, name: str) -> tuple[Event, ...]:
         """The last 64 events, or fewer, about a member (id or name) or an instance (id, address, `service/id`, service).
@@ -563,13 +575,6 @@ class Engine(Reads):
 
 
 # arguments ------------------------------------------------------------------------------------------------------------
-
-
-def refuse_unbuilt(**arguments: object) -> None:
-    """Raise `ConfigError` for arguments that are promised, but not built yet."""
-    for name, given in arguments.items():
-        if given is not None:
-            raise ConfigError(f"{name}=...: this is not built yet; leave it out. Nothing was started.")
 
 
 def checked_name(name: object) -> str:

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import ClassVar
 
 from .bus import native
@@ -20,22 +21,24 @@ from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, reso
 from .bus.hush import logger
 from .bus.seeds import DnsSeed, FileSeed, HostSeed, parse_seeds
 from .bus.sockets import Sockets
-from .catalogue.catalogue import ForkedCatalogue
+from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.inherited import Asleep, LastView
 from .checks import Check, Checks
 from .config import Config
 from .core.effects import Effect, Happened
 from .core.node import Node
+from .core.saved import Saved
 from .core.selfhood import Identity
-from .engine import CALL_TIMEOUT_S, Engine, Mind, refuse_unbuilt
+from .core.signatures import names_a_key
+from .engine import Engine, Mind
 from .errors import ConfigError, GossipError, InsecureWarning, PeerForked
 from .model import EventKind, Instance, checked_instance, join_address
 from .registration import Command, Handle
 from .signing import SigningKey, checked_signed
+from .snapshot import CLOSE_S, Keeper, Store, checked_path
 
 TTL_MAX_S = 366 * 86400.0
 SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
-SETTLE_STEP_S = 0.02  # how often a child that began anew looks whether somebody told it all
 ID_STEM_MAX = 90  # characters of an id that a forked child keeps before its own suffix
 
 
@@ -43,6 +46,8 @@ class Participant(Engine):
     """What both twins are made of. For the arguments see `Peer`."""
 
     _checks: Checks | None
+    _keeper: Keeper | None
+    _saved: Saved | None  # while it starts
     _FORKS: ClassVar[tuple[str, ...]] = ("raise",)  # what this kind of peer can do in a forked child
 
     def __init__(
@@ -63,7 +68,6 @@ class Participant(Engine):
         signing_key: str | os.PathLike[str] | bytes | None = None,
         signed: str | None = None,
     ) -> None:
-        refuse_unbuilt(snapshot=snapshot)
         self._restarts = self._checked_fork(fork) == "restart"
         self._signed = checked_signed(signed, key=signing_key is not None)
         self._key = SigningKey.of(signing_key) if signing_key is not None else None
@@ -82,6 +86,7 @@ class Participant(Engine):
         )
         self._zero_configuration = seeds is None and self._bind.loopback
         self._stem = id if id is not None else self._name
+        self._store = Store(checked_path(snapshot), self._realm, self._config.limits) if snapshot is not None else None
 
     def _own_id(self, stem: str) -> str:
         """The id of a signing peer ends in its key's fingerprint."""
@@ -143,17 +148,18 @@ class Participant(Engine):
         self, sockets: Sockets, addresses: Mapping[str, str], seeds: tuple[str, ...] | None, rng: random.Random
     ) -> Mind:
         host, contact_port, publisher_port = self._bind_sockets(sockets, addresses)
-        boot_ms = time.time_ns() // 1_000_000
+        boot_ms, nonce, saved, me = time.time_ns() // 1_000_000, rng.getrandbits(64), self._saved, self._id
+        last_start = saved.me.incarnation[0] if saved is not None and saved.me.id == me else -1
+        past = [] if saved is None else saved.contacts
         return Node(
-            Identity(
-                self._id, self._name, self._realm, self._zone, host, contact_port, publisher_port, boot_ms, rng.getrandbits(64)
-            ),
+            Identity(me, self._name, self._realm, self._zone, host, contact_port, publisher_port, boot_ms, nonce, last_start),
             config=self._config,
             chance=rng,
             seeds=seeds,
             zero_configuration=self._zero_configuration,
             check_reach=self._advertise is not None or not self._bind.loopback,
             signing=self._key.signing(self._signed) if self._key is not None else None,
+            past=past if isinstance(self._catalogue, LastView) else None,
         )
 
     def _bind_sockets(self, sockets: Sockets, addresses: Mapping[str, str]) -> tuple[str, int, int]:
@@ -177,6 +183,75 @@ class Participant(Engine):
             if not self._bind.loopback:  # beyond loopback a firewall has to know the port
                 raise
             return sockets.bind_publisher(host, 0)
+
+    # what was saved ---------------------------------------------------------------------------------------------------
+
+    def _has_files(self) -> bool:
+        """Whether `_prepare` has to read one, which may take its time."""
+        return self._store is not None
+
+    def _prepare(self) -> dict[str, str]:
+        addresses = super()._prepare()
+        if self._store is not None:
+            self._store.acquire()
+        return addresses
+
+    def _launch(self, addresses: Mapping[str, str]) -> None:
+        if self._store is None or self._forked:  # a forked child has a life, and an id, of its own
+            super()._launch(addresses)
+            return
+        drawn = self._id, self._id_drawn_in
+        try:
+            self._recall(self._store.acquire())
+            super()._launch(addresses)
+        except BaseException:
+            self._saved, self._catalogue = None, Catalogue()
+            self._id, self._id_drawn_in = drawn
+            self._store.close()
+            raise
+        node, saved, self._saved = self._node, self._saved, None
+        assert isinstance(node, Node)
+        others = saved.others if saved is not None else ()
+        self._keeper = Keeper(self._name, self._store, node, self._config.limits, others, self._notice)
+        self._keeper.start()
+
+    def _recall(self, saved: Saved | None) -> None:
+        """Be again who I was, and serve what was known then."""
+        if saved is None:
+            return
+        if self._id_drawn_in and saved.me.header.name == self._name and self._may_be(saved.me.id):
+            self._id, self._id_drawn_in = saved.me.id, os.getpid()
+        others = tuple(known for known in saved.others if known.id != self._id)
+        self._saved = replace(saved, others=others)
+        if others:
+            self._catalogue = LastView.of(instance for known in others for instance in known.instances)
+
+    def _may_be(self, id: str) -> bool:
+        """Whether this id is one of my key, or names none where I have none."""
+        return not names_a_key(id) if self._key is None else self._own_id(id) == id
+
+    def _notice(self, text: str) -> None:
+        """A NOTICE of this peer. Any thread; never raises."""
+        with suppress(GossipError):
+            self._post(lambda node, now: ([Happened(EventKind.NOTICE, node.id, None, None, text)], None), bounded=False)
+
+    def _outgrow(self) -> None:
+        last, node = self._catalogue, self._node
+        if isinstance(last, LastView) and isinstance(node, Node) and not node.holds_past:
+            self._catalogue = last.own
+
+    def _counters(self) -> dict[str, int]:
+        return {**super()._counters(), **(self._keeper.counters if self._keeper is not None else {})}
+
+    def _end(self, leave: bool) -> None:
+        until = time.monotonic() + CLOSE_S
+        if self._keeper is not None:
+            self._keeper.stop()  # it writes while the bus says goodbye
+        super()._end(leave)
+        if self._keeper is not None:
+            self._keeper.join(max(until - time.monotonic(), 0.0))
+        elif self._store is not None:
+            self._store.close()
 
     # writes -----------------------------------------------------------------------------------------------------------
 
@@ -241,6 +316,8 @@ class Participant(Engine):
     def _new_life(self) -> None:
         super()._new_life()
         self._checks = None  # a forked child's parent has its thread
+        self._saved = None
+        self._keeper = None  # likewise
 
     def _mark_closed(self) -> bool:
         mine = super()._mark_closed()
@@ -254,13 +331,18 @@ class Participant(Engine):
         """As in `Engine`; or, with `fork="restart"`, the first call here begins anew."""
         inherited = self._catalogue
         super().abandon_in_child()
+        if self._keeper is not None:
+            self._keeper.abandon()
         if not self._restarts or self._closed or isinstance(inherited, ForkedCatalogue):
             return
         if self._key is not None:
             self._key = self._key.again()
         self._id, self._id_drawn_in = self._own_id(f"{self._stem[:ID_STEM_MAX]}-{secrets.token_hex(6)}"), 0
         last = inherited.last if isinstance(inherited, Asleep) else LastView(inherited)
-        self._catalogue = Asleep(last, lambda: native.start_raw(self._wake_up))
+        self._catalogue = self._asleep(last)
+
+    def _asleep(self, last: LastView) -> Asleep:
+        return Asleep(last, lambda: native.start_raw(self._wake_up))
 
     def _wake_up(self) -> None:
         """After the first look, on a thread of its own, for a reader never waits."""
@@ -289,13 +371,16 @@ class Participant(Engine):
             self._seeds = tuple(dict.fromkeys((*seeds, *self._seeds)))  # those who surely lived a moment ago come first
             self._bind, fixed = Endpoint(self._bind.host, 0), self._bind.port
             self._launch(self._addresses_used)
+            self._forked = False
         except Exception as error:  # whatever it is, the child must live
             logger.error("! %s: cannot begin anew in this forked child: %s", self._name, error)
             self._stay_down(f"It could not begin anew: {error}. Start a Peer of its own in the child")
             raise PeerForked(self._not_mine(f"It could not begin anew: {error}")) from error
-        self._forked = False
-        with suppress(RuntimeError):  # no thread to be had: the inherited view is served on, and kept up
-            native.start_raw(self._settle_in)
+        except BaseException:  # interrupted, as by a signal handler that raises: the next look or call begins anew again
+            if self._bus is not None:
+                self._bus.stop(leave=False)
+            self._forked, self._catalogue = True, self._asleep(asleep.last)
+            raise
         if fixed and not self._bind.loopback:
             logger.warning("! %s: port %d is the parent's; others must reach this child at %s", self._name, fixed, self.address)
 
@@ -307,26 +392,6 @@ class Participant(Engine):
         others = [origin.contact for origin in local.table.alive() if origin.contact != local.me.contact]
         some = random.SystemRandom().sample(others, min(len(others), SEEDS_INHERITED_MAX - 1))
         return parse_seeds([contact for contact in (local.me.contact, *some) if not contact.endswith(":0")])
-
-    def _settle_in(self) -> None:
-        """On a thread of its own: this process's view takes the place of the inherited one when another peer told it all.
-
-        Or when nobody did for as long as a view is served on after a mass loss, for by then it is as stale.
-        """
-        until = time.monotonic() + self._config.detection.isolated_hold_s
-        with suppress(GossipError):  # closed: nobody asks any more
-            while not (isinstance(node := self._running(), Node) and node.joined) and time.monotonic() < until:
-                native.pause(SETTLE_STEP_S)
-            mailbox = self._mailbox()
-            if mailbox is not None:  # what came with that is visible only at the end of that turn
-                mailbox.call(lambda now: ([], None), CALL_TIMEOUT_S)
-            self._post(self._outgrow, bounded=False)
-
-    def _outgrow(self, node: Mind, now: float) -> tuple[list[Effect], None]:
-        if isinstance(self._catalogue, LastView):
-            self._catalogue = self._catalogue.own
-        why = "the view inherited from the parent was replaced by our own; look everything up again"
-        return [Happened(EventKind.RESYNC, node.id, None, None, why)], None
 
 
 def _resolved(what: str, host: str) -> str:

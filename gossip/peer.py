@@ -28,7 +28,15 @@ class Peer(Blocking, Participant):
     without a secret, and warns. `signing_key`: sign all that this peer says, so that no member can forge or unsay it: the path
     of a key file (`gossip keygen --signing` makes one), its 32 bytes, or "new", made for this life, and in a forked child anew.
     The id then ends in the key's fingerprint; needs the extra `sign`. `signed`: with a key, "required" (the default) refuses
-    members that do not sign, "optional" takes them in. `snapshot` is not built yet.
+    members that do not sign, "optional" takes them in.
+
+    `snapshot`: a file that this peer writes every few seconds, if what it knows has changed, and at `close`, by a thread of its
+    own. After a restart with the same file it is the same member (a drawn `id` is kept while `name` is the same), dials those it
+    knew besides the seeds, and serves what they had as STALE, `status().isolated` while nobody answers, until a synced peer
+    told it all that it holds; if none does, for `config.detection.isolated_hold_s`. Nothing of it is passed on. The folder must
+    exist. Whatever is wrong with file or disk is told by a NOTICE, and the peer runs without it: a second peer with the same
+    file until the first has ended; a file that cannot be read (torn, of a later release, of another cluster) is moved to
+    `<file>.refused`.
 
     `fork`: what a forked child finds. "raise": every call raises `PeerForked`. "restart": the first call into the peer there
     begins anew, on any free port, as `name-<random>` (a given `id` gets such a suffix too), with the parent and those it

@@ -79,6 +79,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_signing(peer)
     allow = "allow addresses beyond this machine without a secret"
     peer.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
+    peer.add_argument("--snapshot", metavar="FILE", help="remember there what is known, for the next start")
     peer.add_argument("--preset", choices=PRESETS, help="settings of the peer (default: GOSSIP_CONFIG, else lan)")
     hold = "serve the last view so long when most peers vanish in silence (default: an hour)"
     peer.add_argument("--hold", type=patience, default=HOLD_S, metavar="SECONDS", help=hold)

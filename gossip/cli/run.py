@@ -31,7 +31,7 @@ examples:
   gossip run orders --port 8080 --route /orders --weight 2 --label version=2
   gossip run --name watcher -o json | jq -r 'select(.kind == "REMOVED").reason'
 """
-OF_A_PEER = "name id cluster bind advertise zone insecure signing_key signed".split()
+OF_A_PEER = "name id cluster bind advertise zone insecure signing_key signed snapshot".split()
 OF_A_SERVICE = "port host instance_id weight label route ttl".split()
 
 
@@ -72,6 +72,7 @@ def _add_peer(group: argparse._ArgumentGroup) -> None:
     add_signing(group)
     allow = "allow addresses beyond this machine without a secret"
     group.add_argument("--insecure", action=argparse.BooleanOptionalAction, help=allow)
+    group.add_argument("--snapshot", metavar="FILE", help="remember there what is known, for the next start")
 
 
 def _add_service(group: argparse._ArgumentGroup) -> None:

@@ -495,6 +495,35 @@ assert ended(forked(run)) == 0
     )
 
 
+@pytest.mark.parametrize("place", ["_make_node", "_launch"])
+def test_a_beginning_that_was_interrupted_is_begun_anew_by_the_next_call(python: Python, place: str) -> None:
+    succeeds(
+        python,
+        RESTART
+        + f"""
+def run():
+    whole, calls = Peer.{place}, []
+    def interrupted(*arguments):
+        calls.append(whole(*arguments))  # as by a signal handler that raises once this is done
+        raise KeyboardInterrupt
+    Peer.{place} = interrupted
+    try:
+        peer.register("mine", port=2)
+    except KeyboardInterrupt:
+        Peer.{place} = whole
+    assert len(calls) == 1
+    assert peer.lookup("far")
+    peer.register("mine", port=2)
+    until(lambda: peer.status().members == 3)
+    assert [t.name for t in __import__("threading").enumerate()].count("gossip-app") == 1
+    peer.close()
+
+assert ended(forked(run)) == 0
+"""
+        + QUIET,
+    )
+
+
 def test_a_look_that_found_no_thread_leaves_the_beginning_to_the_next(python: Python) -> None:
     succeeds(
         python,

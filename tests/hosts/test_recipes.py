@@ -19,11 +19,30 @@ from .conftest import DEADLINE_S, PAYMENTS, Host, Observer, eventually, needed, 
 
 Start = Callable[..., Host]
 
+REMEMBERS = recipe("A restart that remembers")
 FLASK = recipe("Flask's development server")
 CELERY = recipe("Celery")
 WORKERS = recipe("multiprocessing")
 POOL = recipe("A pool of processes")
 XDIST = recipe("pytest-xdist")
+
+
+# a process that remembers ---------------------------------------------------------------------------------------------
+
+
+def test_a_restart_with_a_snapshot_is_the_same_member(host: Start, observer: Observer) -> None:
+    def id_of_it() -> str:
+        observer.sees(instances=1, members=1)
+        (id,) = {member.id for member in observer.peer.members()} - {observer.peer.id}
+        return id
+
+    first = host(REMEMBERS, *REMEMBERS.lines)
+    before = id_of_it()
+    assert first.stop() == 0
+    observer.sees(instances=0, members=0)
+    host(REMEMBERS, *REMEMBERS.lines)
+    assert id_of_it() == before
+    assert sorted(path.name for path in first.folder.glob("orders.gossip*")) == ["orders.gossip", "orders.gossip.lock"]
 
 
 # Flask ----------------------------------------------------------------------------------------------------------------
