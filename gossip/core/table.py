@@ -23,7 +23,7 @@ _STAMP = struct.Struct("!8sQQQ")
 _SUMS = struct.Struct(f"!{BUCKETS}Q")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)  # a change needs the last two; the rest is for many peers in one process, and each is 280 bytes
 def stamp(hash: IdHash, incarnation: Incarnation, version: int) -> int:
     """64 bits that stand for one origin at one version in digests; part of the protocol."""
     return int.from_bytes(blake2b(_STAMP.pack(hash, *incarnation, version), digest_size=8).digest(), "big")

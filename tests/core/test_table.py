@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
-from gossip.core.messages import BUCKETS
+from gossip.core.messages import BUCKETS, IdHash
 from gossip.core.origin import Origin
 from gossip.core.table import Table, stamp
 from gossip.model import MemberState
@@ -133,3 +134,16 @@ def test_a_removed_origin_leaves_no_trace(table: Table, add: Any) -> None:
     table.settle(settled, MemberState.LEFT, 0.0)
     table.remove(settled)
     assert (table.digest, table.living, table.origins, table.by_hash, table.floors) == (0, 0, {}, {}, {})
+
+
+def test_a_peer_that_changes_for_hours_remembers_few_of_its_former_versions() -> None:
+    stamp.cache_clear()
+    tracemalloc.start()
+    try:
+        for version in range(1, 50_001):
+            stamp(IdHash(b"12345678"), (1_800_000_000_000, 1 << 63), version)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        stamp.cache_clear()
+    assert kept < 4 << 20
