@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import itertools
 import json
 import os
 import select
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -187,9 +188,9 @@ class Worker:
         took_s = time.monotonic() - self._began
         return {"took_s": took_s, "view": self._view()}
 
-    def _read(self, service: str) -> None:
-        """Look a service up again and again, some hundred times a second, until `reading`."""
-        self._reader = Reader(self._running(), service)
+    def _read(self, service: str | list[str]) -> None:
+        """Look a service up, or several in turn, again and again, some hundred times a second, until `reading`."""
+        self._reader = Reader(self._running(), [service] if isinstance(service, str) else service)
 
     def _reading(self) -> dict[str, int]:
         """End the reader: its lookups, how many were empty, the fewest instances it saw, how long the last ones took."""
@@ -201,9 +202,9 @@ class Worker:
 class Reader:
     """Lookups without a pause, by a thread of their own, as a busy user makes them."""
 
-    def __init__(self, peer: Peer, service: str) -> None:
+    def __init__(self, peer: Peer, services: Sequence[str]) -> None:
         self._peer = peer
-        self._service = service
+        self._services = itertools.cycle(services)
         self._ended = threading.Event()
         self._sizes: Counter[int] = Counter()
         self._took_ns: deque[int] = deque(maxlen=READINGS_MAX)
@@ -212,8 +213,9 @@ class Reader:
 
     def _run(self) -> None:
         while not self._ended.wait(READ_PAUSE_S):
+            service = next(self._services)
             began = time.perf_counter_ns()
-            found = self._peer.lookup(self._service)
+            found = self._peer.lookup(service)
             self._took_ns.append(time.perf_counter_ns() - began)
             self._sizes[len(found)] += 1
 

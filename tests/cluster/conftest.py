@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nodes.launch import Launcher, Told, Worker
+from nodes.launch import Launcher, Told, Worker, ask_all, until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0  # for what must come to pass and has no figure of its own here; speed belongs to the benchmarks
@@ -119,3 +119,33 @@ def register_one_each(workers: Sequence[Worker], service: str = "orders") -> Non
     """Each registers one instance, `<service>-<name of the worker>`."""
     for port, worker in enumerate(workers, 8001):
         worker.call("register", service=service, id=f"{service}-{worker.name}", port=port)
+
+
+def all_linked(workers: Sequence[Worker]) -> None:
+    """So few all link to all; only who is linked sees a link close."""
+    until(lambda: all(status["links"] >= len(workers) - 1 for status in ask_all(workers, "status")), DEADLINE_S, "links")
+
+
+def standing(cluster: Launcher, count: int, **peer: Any) -> list[Worker]:
+    """So many peers with an instance of orders each, all linked and agreed."""
+    workers = cluster.peers(names(count), **peer)
+    register_one_each(workers)
+    cluster.agree(workers, {"orders": count}, DEADLINE_S)
+    all_linked(workers)
+    return workers
+
+
+def removed_of(worker: Worker) -> Callable[[Told], bool]:
+    """Whether an event takes away an instance of this one."""
+    return lambda event: event["kind"] == "REMOVED" and event["before"]["origin"] == worker.id
+
+
+def put_by(worker: Worker) -> Callable[[Told], bool]:
+    """Whether an event shows an instance of this one."""
+    return lambda event: event["kind"] == "ADDED" and event["after"]["origin"] == worker.id
+
+
+def accusations_by(accuser: Worker, told: Sequence[Worker]) -> list[str]:
+    """What these were told that this one says of others."""
+    reasons = [event["event"]["reason"] for worker in told for event in tuple(worker.events)]
+    return [reason for reason in reasons if reason.startswith(f"{accuser.id} says")]
