@@ -51,7 +51,7 @@ LIKE = {  # shown: only what differs from the other
 }
 CONSTRUCTED = {"Peer", "AsyncPeer", "Observer", "StaticPeer"}  # the others are given to you, or are plain values
 # Public for the modules of the package, not for users.
-INTERNAL = {"abandon", "abandon_in_child", "sockets_in_use", "offer", "run", "judging", "number"}
+INTERNAL = {"abandon", "abandon_in_child", "sockets_in_use", "offer", "run", "judging", "number", "overlay", "ring"}
 WIDTH = 100
 
 INTRO = """# API

@@ -35,11 +35,13 @@ from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.events import EventLog, Watch
 from .catalogue.reads import Reads
 from .config import Config
+from .core.codec import id_hash
 from .core.dialer import SYNCED
 from .core.effects import Changed, Effect, Happened, Recollected
 from .core.local import Local
 from .core.messages import InstanceKey
 from .core.node import Node
+from .core.overlay import CIRCLE, computed_links, position
 from .environment import arguments_from, near_misses, sources_of
 from .errors import ConfigError, GossipError, PeerClosed, PeerForked
 from .model import (
@@ -518,6 +520,19 @@ class Engine(Reads):
         found = [origin.member() for origin in tuple(node.local.table.origins.values())]
         kept = found if include_dead else [m for m in found if m.state in (MemberState.ALIVE, MemberState.SUSPECTED)]
         return tuple(sorted(kept, key=lambda member: member.id))
+
+    def overlay(self) -> dict[str, tuple[float, tuple[str, ...]]]:
+        """Of each member, dead ones too, its place on the first ring, 0 to 1, and whom it subscribes to: for who draws it.
+
+        Computed from the member list as known here, not observed: see `computed_links`, also for the cost.
+        """
+        ids = {id_hash(self._realm, member.id): member.id for member in self.members(include_dead=True)}
+        living = [id_hash(self._realm, member.id) for member in self.members()]
+        links = computed_links(living, full_mesh_max=self._config.overlay.full_mesh_max)
+        return {
+            id: (position(0, hash) / CIRCLE, tuple(sorted(ids[other] for other in links.get(hash, ()))))
+            for hash, id in ids.items()
+        }
 
     def status(self) -> Status:
         """How this peer is doing, with all counters. Never blocks; O(members + links). After `close` as it was then.

@@ -15,6 +15,7 @@ from ..errors import ConfigError, GossipError, NoInstances
 from ..model import Instance, Route
 from .balance import STRATEGIES, Balance, Choice, checked_bound, checked_strategy, located_in_bounds
 from .catalogue import Catalogue
+from .ring import Ring
 from .view import View, checked_filter
 
 NAMES_COMPARED_MAX = 1_000
@@ -220,6 +221,13 @@ class Reads:
         if view is None or not view.up:
             raise _nothing("service", service, self._catalogue.views, view)
         return view.ring().preference_list(key, n)
+
+    def ring(self, service: str) -> Ring:
+        """The ring that `locate` reads now, for who draws it; it never changes. Costs and errors as those of `locate`."""
+        view = self._catalogue.views.get(service)
+        if view is None or not view.up:
+            raise _nothing("service", service, self._catalogue.views, view)
+        return view.ring()
 
     def services(self) -> tuple[str, ...]:
         """The names of all services that have an instance, in whatever state, sorted. O(services × log services)."""

@@ -27,6 +27,8 @@ RING_HASH_BYTES = 8
 # Past this share of changed instances a whole build is cheaper than an edit.
 RING_EDIT_SHARE = 4
 
+CIRCLE = 1 << 8 * RING_HASH_BYTES
+
 _CUT = -1
 
 
@@ -90,6 +92,26 @@ class Ring:
                 met.add(slot)
                 if len(met) == self._count:
                     return
+
+    def shares(self) -> dict[str, float]:
+        """Which part of all keys each instance owns, by id; they sum to 1. O(points)."""
+        owned = dict.fromkeys(range(len(self._slots)), 0)
+        before = self._points[-1] - CIRCLE  # a point owns what lies between the one before it and itself
+        for point, slot in zip(self._points, self._owners, strict=True):
+            owned[slot] += point - before
+            before = point
+        return {name: owned[slot] / CIRCLE for name, slot in self._slot_of.items()}
+
+    def owners_at(self, places: int) -> list[str]:
+        """The ids of those that own so many evenly spaced places, from place 0 on. O(places × log ring)."""
+        points, owners, slots = self._points, self._owners, self._slots
+        found = (bisect_right(points, place * CIRCLE // places) for place in range(places))
+        return [slots[owners[at if at < len(points) else 0]].id for at in found]
+
+    @staticmethod
+    def place(key: str | bytes) -> float:
+        """Where a key lies on the circle, from 0 to 1. O(length). Raises `ConfigError`."""
+        return position(key) / CIRCLE
 
     @classmethod
     def _built(cls, instances: Sequence[Instance]) -> Ring:

@@ -56,6 +56,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     http = parser.add_argument_group("HTTP")
     http.add_argument("--listen", default="127.0.0.1:5000", metavar="HOST:PORT", help="default: 127.0.0.1:5000")
     http.add_argument("--token-file", type=Path, metavar="FILE", help=f"holds the bearer token (default: {TOKEN}, else none)")
+    names = "by which a proxy calls a gateway on loopback, beside localhost; repeatable"
+    http.add_argument("--host-name", action="append", default=[], metavar="NAME", help=names)
     http.add_argument("--patience", type=patience, default=10.0, metavar="SECONDS", help="with slow clients (default: 10)")
     http.add_argument("--viewers", type=positive, default=256, metavar="N", help="of /v1/watch at once (default: 256)")
     every = "between two measurements of visibility, 0 for none (default: 60)"
@@ -99,7 +101,8 @@ def run(options: argparse.Namespace) -> int:
     bounds = Bounds(
         head_timeout_s=patience_s, body_timeout_s=patience_s, write_timeout_s=2 * patience_s, viewers_max=viewers
     )
-    settings = Settings(host, port, _token(options.token_file), options.probe, _alerts(options), bounds)
+    token, names = _token(options.token_file), tuple(options.host_name)
+    settings = Settings(host, port, token, names, options.probe, _alerts(options), bounds)
     return asyncio.run(_serve(options, settings))
 
 

@@ -122,6 +122,11 @@ class Overlay:
         wanted.discard(self.me)
         return wanted
 
+    def choose_anew(self, me: IdHash) -> None:
+        """Be this member, with nothing chosen yet."""
+        self.me = me
+        self._chosen.clear()
+
     def _slot_links(self, ring: Ring) -> Iterable[IdHash]:
         mine = ring.rank(self.me)
         members = len(ring.places)
@@ -149,6 +154,23 @@ class Overlay:
     def watched(self) -> set[IdHash]:
         """Whom I watch: those 1 to 4 places before me in each ring."""
         return {hash for ring in self.rings for hash in ring.before(self.me, WATCH_PLACES)} - {self.me}
+
+
+def computed_links(members: Iterable[IdHash], *, full_mesh_max: int) -> dict[IdHash, set[IdHash]]:
+    """Whom each member would subscribe to if it chose now: its true links differ where it keeps an older choice in a slot.
+
+    O(members × log² members).
+    """
+    found: dict[IdHash, set[IdHash]] = {}
+    overlay: Overlay | None = None
+    for member in (listed := list(members)):
+        if overlay is None:
+            overlay = Overlay(member, full_mesh_max=full_mesh_max)
+            for other in listed:
+                overlay.add(other)
+        overlay.choose_anew(member)
+        found[member] = overlay.links(near_only=False)
+    return found
 
 
 class Fan:

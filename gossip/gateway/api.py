@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import AsyncPeer, Event, Instance, InstanceState, Member
+from .chronicle import Chronicle
 from .holdings import Holdings, Wish
 from .openapi import DOCUMENT
 from .requests import Answer, Fields, Query, json_of
@@ -34,8 +35,8 @@ def plain(value: Instance | Member | Event) -> dict[str, Any]:
 class Api:
     """The endpoints, over one peer."""
 
-    def __init__(self, peer: AsyncPeer, holdings: Holdings, bounds: Bounds) -> None:
-        self._peer, self._holdings, self._bounds = peer, holdings, bounds
+    def __init__(self, peer: AsyncPeer, holdings: Holdings, chronicle: Chronicle, bounds: Bounds) -> None:
+        self._peer, self._holdings, self._chronicle, self._bounds = peer, holdings, chronicle, bounds
 
     # writes -----------------------------------------------------------------------------------------------------------
 
@@ -79,7 +80,10 @@ class Api:
         query = Query(request, ("service", "zone", "state", "origin"), ("label",))
         found = self.filtered(query)
         shown = self._cut(found)
-        return Answer({"instances": [plain(one) for one in shown], "left_out": len(found) - len(shown)})
+        return Answer({"instances": [self._aged(one) for one in shown], "left_out": len(found) - len(shown)})
+
+    def _aged(self, thing: Instance | Member) -> dict[str, Any]:
+        return plain(thing) | {"known_s": self._chronicle.known_s(thing)}
 
     def filtered(self, query: Query) -> list[Instance]:
         """Those that a query asks for; without `state` the usable ones. O(instances of the services asked for)."""
@@ -127,7 +131,7 @@ class Api:
         query = Query(request, ("include_dead",))
         found = self._peer.members(include_dead=query.truth("include_dead"))
         shown = self._cut(found)
-        return Answer({"members": [plain(one) for one in shown], "left_out": len(found) - len(shown)})
+        return Answer({"members": [self._aged(one) for one in shown], "left_out": len(found) - len(shown)})
 
     async def status(self, request: Request) -> Response:
         """How this gateway's peer is doing."""

@@ -14,15 +14,18 @@ from starlette.routing import Route, Router
 from .. import AsyncPeer, Config, GossipError, PeerClosed
 from .alerts import Alerts
 from .api import Api
+from .chronicle import Chronicle
 from .discovery import Discovery
 from .door import Door
 from .holdings import SERVICE_OF_GATEWAYS, Holdings
 from .metrics import Metrics
 from .news import News
 from .original import Original
+from .picture import Picture
 from .probe import Observe, Probe
 from .rules import Rules
 from .settings import Settings
+from .static import Static
 from .stream import Streams
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -40,11 +43,15 @@ class Gateway:
         self.news = News(peer)
         self.holdings = Holdings(peer, Config().limits.instances_max - OWN_INSTANCES)
         self.streams = Streams(peer, self.news, bounds)
-        self.api = Api(peer, self.holdings, bounds)
+        chronicle = Chronicle(peer)
+        self.news.listen(chronicle.hear)
+        self.api = Api(peer, self.holdings, chronicle, bounds)
+        self.picture = Picture(peer, self.news, chronicle)
+        self.static = Static()
         self.original = Original(peer, self.holdings, bounds)
         self._observe = observe
         router = Router()
-        self.asgi = Door(router, peer, self.news, settings.token)
+        self.asgi = Door(router, peer, self.news, settings)
         self.metrics = Metrics(peer, self.asgi, self.holdings, self.streams)
         self.news.on_detection(self.metrics.detection.observe)
         router.routes.extend(self._routes())
@@ -55,18 +62,23 @@ class Gateway:
     def _routes(self) -> list[Route]:
         api = self.api
         reads: dict[str, Endpoint] = {
+            "/": self.static.index,
+            "/page/{name}": self.static.file,
             "/discover": self.original.discover,
             "/healthz": api.healthz,
+            "/v1/events": self.picture.events,
             "/v1/instances": api.instances,
             "/v1/locate": api.locate,
             "/v1/members": api.members,
             "/metrics": self.metrics.serve,
             "/v1/openapi.json": api.openapi,
+            "/v1/overlay": self.picture.overlay,
             "/v1/prometheus/sd": Discovery(api).serve,
             "/v1/pick": api.pick,
             "/v1/preference-list": api.preference_list,
             "/v1/route": api.route,
             "/v1/services": api.services,
+            "/v1/services/{service}/ring": self.picture.ring,
             "/v1/status": api.status,
             "/v1/watch": self.streams.watch,
             "/v1/why": api.why,

@@ -1,8 +1,11 @@
-"""What stands before every call: the token, the answer to whatever goes wrong, and the header that says how the peer is.
+"""What stands before every call: the name it was called by, the token, the answer to whatever goes wrong, and the state header.
 
     Gossip-State: ready | joining | isolated | alone     "alone": it knew others, and has none left
 
 An answer given while isolated or alone comes from the cache, and may be old.
+
+DNS rebinding: a page of some site lets its own name point to 127.0.0.1, and its scripts may then talk to what listens there.
+The browser still sends that name as Host. So a gateway that listens on loopback answers to names of this machine alone.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import AsyncPeer, GossipError, PeerState
 from .news import News
 from .problems import Problem, problem_of
+from .settings import Settings, is_loopback
 
 logger = logging.getLogger("gossip.gateway")
 
-OPEN_TO_ALL = ("/healthz",)  # says nothing but that the gateway answers
+OPEN_TO_ALL = ("/healthz", "/")  # say nothing but that the gateway answers
+OF_THE_PAGE = "/page/"  # as the page itself: it asks for the token
 WORDS = {404: "There is nothing at this path", 405: "This path takes another method"}
 STATE_HEADER = b"gossip-state"
 
@@ -28,9 +33,10 @@ STATE_HEADER = b"gossip-state"
 class Door:
     """An ASGI application around another."""
 
-    def __init__(self, inner: ASGIApp, peer: AsyncPeer, news: News, token: str | None) -> None:
+    def __init__(self, inner: ASGIApp, peer: AsyncPeer, news: News, settings: Settings) -> None:
         self._inner, self._peer, self._news = inner, peer, news
-        self._credentials = None if token is None else f"Bearer {token}".encode()
+        self._credentials = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._names = {name.lower() for name in (settings.host, *settings.names)} if is_loopback(settings.host) else None
         self.answers: Counter[int] = Counter()  # by status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,6 +54,7 @@ class Door:
             await send(message)
 
         try:
+            self._check_host(scope)
             self._admit(scope)
             scope["app"] = self._inner  # so that starlette raises what it has no route for
             await self._inner(scope, receive, answer)
@@ -62,8 +69,20 @@ class Door:
         state = self._peer.state
         return b"alone" if state is PeerState.READY and self._news.alone else state.value.encode()
 
+    def _check_host(self, scope: Scope) -> None:
+        if self._names is None:
+            return
+        given = next((value for name, value in scope["headers"] if name == b"host"), None)
+        if given is None:  # HTTP/1.0; no browser
+            return
+        name = _without_port(given.decode("latin-1")).rstrip(".").lower()
+        if name not in self._names and not is_loopback(name):
+            text = "This gateway listens on loopback, and answers to names of this machine alone. Say localhost, or, behind a "
+            raise Problem(421, text + "proxy that sends another name, start it with --host-name NAME.", field="Host")
+
     def _admit(self, scope: Scope) -> None:
-        if self._credentials is None or scope["path"] in OPEN_TO_ALL:
+        path = scope["path"]
+        if self._credentials is None or path in OPEN_TO_ALL or path.startswith(OF_THE_PAGE):
             return
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         if not hmac.compare_digest(given[:7].title() + given[7:], self._credentials):
@@ -82,3 +101,8 @@ class Door:
         logger.error("! a request failed: %r", error, exc_info=error)
         return Problem(500, "This is a fault of the gateway, not of the request. Its log says more.")
 
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

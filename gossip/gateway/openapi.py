@@ -53,6 +53,7 @@ PROBLEMS: Schema = {
         "409": "It lives with another gateway or peer; the detail says which.",
         "413": "The body is larger than 64 KiB.",
         "415": "The Content-Type is not application/json.",
+        "421": "The Host is no name by which a gateway on loopback may be called.",
         "503": "A bound was hit, or the gateway is stopping.",
     }.items()
 }
@@ -78,6 +79,7 @@ ZONE = _query("zone", TEXT)
 KEY = _query("key", TEXT, needed=True)
 LABEL = _query("label", {"type": "array", "items": {"type": "string", "pattern": "^[a-z]+:[a-z0-9]*$"}}, text="key:value; all.")
 EXCLUDE = _query("exclude", {"type": "array", "items": ID}, text="Ids that are not wanted.")
+AGED: Schema = {"known_s": {"type": "number", "description": "So long this gateway has known it, in seconds."}}
 ONE = _object({"service": NAME, "id": ID}, closed=True)
 INSTANCE_ANSWER = _json(_ref("Instance"))
 
@@ -125,8 +127,40 @@ PATHS: Schema = {
     "/v1/deregister": _post("Remove it.", ONE, {"200": INSTANCE_ANSWER}),
     "/v1/services": _get("All services.", _json(_list("services", _object(
         {"service": TEXT, "instances": {"type": "integer"}, "up": {"type": "integer"}})))),
+    "/v1/services/{service}/ring": _get(
+        "The consistent hash ring of a service: shares, and where a key lies.",
+        _json(_object({
+            "service": TEXT,
+            "instances": {"type": "array", "items": _object(
+                {"id": TEXT, "weight": {"type": "integer"}, "origin": TEXT, "share": {"type": "number"}})},
+            "places": {"type": "array", "items": {"type": "integer"},
+                       "description": "Whose evenly spaced places of the ring are: numbers of `instances`."},
+            "key": _object(
+                {"key": TEXT, "place": {"type": "number"}, "owner": TEXT, "stand_ins": {"type": "array", "items": TEXT}}),
+        }, "service", "instances", "places")),
+        {"name": "service", "in": "path", "required": True, "schema": NAME | {"example": "orders"}},
+        _query("places", {"type": "integer", "minimum": 0, "maximum": 4096}, text="So many; 720 without it."),
+        _query("key", TEXT, text="Told where it lies, from 0 to 1 round the ring, and who owns it."),
+    ),
+    "/v1/overlay": _get(
+        "The members in the order of their first ring, and who subscribes to whom: computed from the member list, not observed.",
+        _json(_object({
+            "computed": {"const": True},
+            "members": {"type": "array", "items": _object({"id": TEXT, "place": {"type": "number"}})},
+            "gone": {"type": "array", "items": _object({"id": TEXT, "place": {"type": "number"}}),
+                     "description": "Where those stood who died or left in the last minute."},
+            "links": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+            "members_left_out": {"type": "integer", "description": "Members whose links are not told: more than 200 live."},
+        })),
+        _query("member", ID, text="The links of this one alone."),
+    ),
+    "/v1/events": _get(
+        "The last events, and the cursor from which /v1/watch goes on.",
+        _json(_object({"events": {"type": "array", "items": _ref("Event")}, "cursor": TEXT, "now": {"type": "number"}})),
+    ),
     "/v1/instances": _get(
-        "Instances that meet all filters.", _json(_list("instances", _ref("Instance"))), _query("service", TEXT), ZONE, LABEL,
+        "Instances that meet all filters.", _json(_list("instances", {"allOf": [_ref("Instance"), _object(AGED)]})),
+        _query("service", TEXT), ZONE, LABEL,
         _query("state", {"enum": [*STATES, "any"]}, text="Without it: those that may be used."), _query("origin", TEXT),
     ),
     "/v1/pick": _get("One instance, balanced.", INSTANCE_ANSWER, SERVICE, STRATEGY, ZONE, LABEL, EXCLUDE),
@@ -139,7 +173,8 @@ PATHS: Schema = {
         _query("n", {"type": "integer", "minimum": 0, "maximum": 1024}),
     ),
     "/v1/members": _get(
-        "The peers of the cluster.", _json(_list("members", _ref("Member"))), _query("include_dead", {"enum": ["true", "false"]})
+        "The peers of the cluster.", _json(_list("members", {"allOf": [_ref("Member"), _object(AGED)]})),
+        _query("include_dead", {"enum": ["true", "false"]}),
     ),
     "/v1/status": _get("How this gateway is doing.", _json({"type": "object"})),
     "/v1/why": _get(

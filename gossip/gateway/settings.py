@@ -11,6 +11,8 @@ from .rules import AlertSettings
 
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9._~+/-]{8,512}=*\Z")  # RFC 6750, section 2.1; shorter ones can be guessed
 
+HOST_NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?\Z")
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -34,6 +36,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 5000
     token: str | None = None
+    names: tuple[str, ...] = ()  # of the host, beside those of this machine, by which a gateway on loopback may be called
     probe_interval_s: float = 60.0  # between two measurements of visibility; 0: none. More: fewer changes, coarser histograms
     alerts: AlertSettings = field(default_factory=AlertSettings)
     bounds: Bounds = field(default_factory=Bounds)
@@ -41,6 +44,9 @@ class Settings:
     def __post_init__(self) -> None:
         if self.token is not None and not TOKEN_PATTERN.match(self.token):
             raise ConfigError("token: it is not 8 to 512 of A-Z a-z 0-9 . _ ~ + / - (RFC 6750). Nothing was started.")
+        for name in self.names:
+            if not HOST_NAME_PATTERN.match(name):
+                raise ConfigError(f"host-name={name!r} is no host name, such as gossip.example.com. Nothing was started.")
         if self.token is None and not is_loopback(self.host):
             raise ConfigError(
                 f"listen {self.host}: beyond this machine anybody could register and remove services. "

@@ -139,3 +139,24 @@ def test_the_weight_of_a_ring_is_that_of_its_instances_whatever_came_before() ->
 def test_a_ring_is_small() -> None:
     ring = Ring.of(instances(10))
     assert ring._points.itemsize + ring._owners.itemsize <= 12
+
+
+def test_shares_are_what_the_points_own() -> None:
+    listed = [*instances(3), Instance("cache", "heavy:80", "heavy", 80, weight=3)]
+    shares = Ring.of(listed).shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    ring = Ring.of(listed)
+    owners = ring.owners_at(100_000)
+    assert {name: owners.count(name) / 100_000 for name in shares} == pytest.approx(shares, abs=0.01)
+
+
+def test_a_key_lies_where_its_owner_is() -> None:
+    ring = Ring.of(instances(5))
+    owners = ring.owners_at(1 << 16)
+    agreeing = sum(owners[int(Ring.place(key) * (1 << 16))] == ring.locate(key).id for key in KEYS)
+    assert agreeing >= len(KEYS) - 10  # a place is as coarse as one in 65,536, and 800 points have an edge each
+
+
+def test_shares_after_an_edit_are_those_of_a_new_ring() -> None:
+    before = Ring.of(instances(12))
+    assert Ring.of(instances(11), before).shares() == Ring.of(instances(11)).shares()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gossip.core.messages import IdHash
-from gossip.core.overlay import CIRCLE, RINGS, Fan, Overlay, Ring, position, slots
+from gossip.core.overlay import CIRCLE, RINGS, Fan, Overlay, Ring, computed_links, position, slots
 
 
 def hashes(make: Any, count: int, prefix: str = "p") -> list[IdHash]:
@@ -154,3 +154,14 @@ def test_all_of_a_small_cluster_and_the_watchers_in_a_larger_one_surely_link_to_
         overlay.add(hash)
     assert len(overlay.audience()) in audience
     assert me not in overlay.audience()
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 18, 60])
+def test_computed_links_are_those_each_member_would_choose(make: Any, count: int) -> None:
+    members = hashes(make, count)
+    found = computed_links(members, full_mesh_max=17)
+    for member in members:
+        own = Overlay(member, full_mesh_max=17)
+        for other in members:
+            own.add(other)
+        assert found[member] == own.links(near_only=False)

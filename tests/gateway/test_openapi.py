@@ -12,7 +12,8 @@ from .conftest import Door
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection"
 READS = "^/(discover|healthz|v1/("
-READS += "instances|locate|members|openapi.json|pick|preference-list|prometheus/sd|route|services|status|why))$"
+READS += "events|instances|locate|members|openapi.json|overlay|pick|preference-list|prometheus/sd|route|services|"
+READS += r"services/\{service\}/ring|status|why))$"
 WRITES = "^/(register|v1/(register|renew|drain|deregister))$"
 
 
