@@ -6,6 +6,7 @@ pipe that only we hold, and all else (namespaces, devices) hangs on the switch a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ END_S = 5.0
 TOOLS = "ip", "nsenter"
 
 
+@functools.cache
 def missing() -> str:
     """Why there can be no bed here; empty if there can."""
     if sys.platform != "linux":

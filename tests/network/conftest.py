@@ -1,7 +1,7 @@
 """Scenes on real networks take their time and next to no CPU, so some of them are played at once, each on hosts of its own.
 
-The first test that asks for one begins those of all tests of this run; each test then waits for its own. Without root, `ip`
-or a tap device all of them are skipped, and say why.
+The first test of this folder begins those of all tests of this run; each test then waits for its own. Without root, `ip` or a
+tap device all of them are skipped, and say why.
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ def bed() -> None:
     """Skips where no hosts can be made."""
     if reason := missing():
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun(request: pytest.FixtureRequest) -> None:
+    """The first test of this folder begins the scenes, so that they are played while others run."""
+    if not missing():
+        request.getfixturevalue("plays")
 
 
 @pytest.fixture(scope="session")
