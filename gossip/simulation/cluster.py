@@ -116,19 +116,24 @@ class Cluster:
         cluster = cls(
             seed, config=replace(config, limits=replace(config.limits, members_max=members_max)), network=network
         )
+        cluster.populate(size)
+        return cluster
+
+    def populate(self, size: int, *, apart: bool = False) -> None:
+        """The same in a cluster that is empty so far. `apart`: each peer has rings of its own, which takes more memory, and
+        less time where many come and go, in another order at each."""
         collecting = gc.isenabled()
         gc.disable()  # it would find nothing, again and again
         try:
             for number in range(1, size + 1):
-                begun = cluster.now + cluster.network.random.random()  # so that heartbeats are spread over the interval
+                begun = self.now + self.network.random.random()  # so that heartbeats are spread over the interval
                 start, host = _Start(f"p{number}", (), 7400, "", False, None, False), _host(number)
-                cluster._start(start, f"p{number}-{number:04d}", host, 0.0, begun)
-            cluster._spawned = size
-            settle(cluster, cluster.peers)
+                self._start(start, f"p{number}-{number:04d}", host, 0.0, begun)
+            self._spawned = size
+            settle(self, self.peers, apart=apart)
         finally:
             if collecting:
                 gc.enable()
-        return cluster
 
     def _start(
         self, start: _Start, id: str, host: str, wall_skew_s: float, now: float, saved: Saved | None = None

@@ -49,6 +49,14 @@ class Commons:
         places = tuple(sorted((position(ring, hash), hash) for hash in members) for ring in range(RINGS))
         self._geometries: dict[frozenset[IdHash], Geometry] = {frozenset(): Geometry(members, places)}
 
+    def rings_of(self, me: IdHash, *, full_mesh_max: int) -> Overlay:
+        """Ordinary rings of all that are common. O(members)."""
+        overlay, base = Overlay(me, full_mesh_max=full_mesh_max), self._geometries[frozenset()]
+        overlay.members = set(base.members)
+        for ring, places in zip(overlay.rings, base.places, strict=True):
+            ring.places = list(places)
+        return overlay
+
     def geometry(self, differing: frozenset[IdHash]) -> Geometry:
         """The common members but for those who came or went. O(1) if another peer asked, else O(members)."""
         found = self._geometries.get(differing)
@@ -188,7 +196,7 @@ def _copy(origin: Origin) -> Origin:
     return copied
 
 
-def settle(cluster: Cluster, peers: list[SimulatedPeer]) -> None:
+def settle(cluster: Cluster, peers: list[SimulatedPeer], *, apart: bool = False) -> None:
     """Let peers that just started hold each other, and be linked, as if they had joined long ago. O(peers × links)."""
     network = cluster.network
     commons = Commons(peer.node.local.me for peer in peers)
@@ -196,7 +204,11 @@ def settle(cluster: Cluster, peers: list[SimulatedPeer]) -> None:
     for peer in peers:
         local = peer.node.local
         local.table = SharedTable(commons, local.me)
-        local.overlay = SharedOverlay(commons, local.me.hash, full_mesh_max=local.config.overlay.full_mesh_max)
+        full_mesh_max = local.config.overlay.full_mesh_max
+        if apart:
+            local.overlay = commons.rings_of(local.me.hash, full_mesh_max=full_mesh_max)
+        else:
+            local.overlay = SharedOverlay(commons, local.me.hash, full_mesh_max=full_mesh_max)
     for peer in peers:
         for hash in sorted(peer.node.local.overlay.links(near_only=False)):
             by_hash[hash].node.local.fan.add(peer.node.local.me.hash)

@@ -23,6 +23,8 @@ from .truth import MARK, Act, Process, Truth
 LOOK_S = 1.0
 POLL_S = 0.05
 SERVICES = 20
+JOINING_MAX = 200  # so many join; more are set up as if they had joined long ago
+REGISTERING = 200  # of many peers, so many register
 QUIET_MAX_S = 120.0
 SETTLED = (MemberState.DEAD, MemberState.LEFT)
 
@@ -111,6 +113,7 @@ class Stage:
         self.sightings: dict[str, list[tuple[float, SimulatedPeer]]] = {}  # mark -> when it was shown, and where
         self.revivals: Counter[tuple[SimulatedPeer, str]] = Counter()  # how often a peer was told that this one lives
         self._progress = progress
+        self._sides: list[list[str]] = []  # hosts of the groups of a split, while it lasts
         self._marks = 0
         self._next_look = self.network.now
 
@@ -131,17 +134,34 @@ class Stage:
         return self.random.sample(peers, max(1, round(share * len(peers))))
 
     def spawn(self, **options: Any) -> SimulatedPeer:
-        """Start a peer, and judge it."""
+        """Start a peer, and judge it. During a split its host is on one side of it, drawn: it is no bridge."""
+        if self._sides:
+            number = len(self.cluster.peers)
+            options["host"] = self._take_a_side(options.get("host") or f"10.128.{number >> 8}.{number & 255}")
         peer = self.cluster.spawn(**options)
         self._enlist(peer)
         return peer
+
+    def _take_a_side(self, host: str) -> str:
+        side = self.random.randrange(len(self._sides))
+        self._sides[side].append(host)
+        self.network.partition(*self._sides)
+        self.truth.joins_side(host, side)
+        return host
 
     def _enlist(self, peer: SimulatedPeer) -> Process:
         self.checkers.watch(peer)
         return self.truth.spawned(peer, self.now)
 
     def grow(self, *, registering: bool = True, settle: bool = True, **options: Any) -> None:
-        """Start all peers at once, three of them seeds of all, each with an instance; wait until all is equal."""
+        """Start all peers at once, three of them seeds of all, each with an instance; wait until all is equal.
+
+        More than `JOINING_MAX` are not made to join, unless `settle` is off because that is what is looked at: they begin
+        equal, and only some have an instance.
+        """
+        if settle and self.size > JOINING_MAX:
+            self._populate()
+            return
         seeds = [f"10.0.0.{number}:7400" for number in range(1, min(3, self.size) + 1)]
         for _ in range(self.size):
             peer = self.spawn(seeds=seeds, **options)
@@ -150,6 +170,17 @@ class Stage:
         if settle:
             self.until(self.checkers.settled, QUIET_MAX_S)
             self.run(5.0)  # links and subscriptions of newcomers
+
+    def _populate(self) -> None:
+        self.cluster.populate(self.size, apart=True)
+        ids = {peer.id for peer in self.cluster.peers}
+        for peer in self.cluster.peers:
+            self._enlist(peer).began -= self.truth.grace_s  # long ago
+            self.checkers.shown[peer].members = set(ids)
+        for peer in self.cluster.peers[:: max(1, self.size // REGISTERING)]:
+            self.register(peer)
+        self.until(self.checkers.settled, QUIET_MAX_S)
+        self.run(5.0)
 
     # what users do ------------------------------------------------------------------------------------------------------
 
@@ -208,24 +239,25 @@ class Stage:
 
     def pause(self, peers: Sequence[SimulatedPeer]) -> None:
         """As SIGSTOP; they may rightly be hidden."""
-        self.truth.trouble(peers, float("inf"))
+        self.truth.trouble(peers)
         for peer in peers:
             self.cluster.pause(peer)
 
     def resume(self, peers: Sequence[SimulatedPeer]) -> None:
         """As SIGCONT."""
-        self.truth.trouble(peers, self.now)
+        self.truth.ease(peers, self.now)
         for peer in peers:
             self.cluster.resume(peer)
 
     def partition(self, *groups: Sequence[SimulatedPeer]) -> None:
         """Cut these groups from each other."""
-        hosts = [[peer.host for peer in group] for group in groups]
-        self.truth.split(*hosts)
-        self.network.partition(*hosts)
+        self._sides = [[peer.host for peer in group] for group in groups]
+        self.truth.split(*self._sides)
+        self.network.partition(*self._sides)
 
     def heal(self) -> None:
         """End all cuts."""
+        self._sides = []
         self.network.heal()
         self.truth.healed(self.now)
 

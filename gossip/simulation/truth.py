@@ -42,7 +42,8 @@ class Process:
     life: int
     began: float
     ended: float = NEVER
-    troubled_until: float = 0.0  # paused, or driven by a fault that may hide it rightly; infinite while it lasts
+    troubles: int = 0  # that last: pauses, clogs and whatever else may hide it rightly; they overlap
+    troubled_until: float = 0.0  # when the last of those that ended did
     acts: dict[InstanceKey, Act] = field(default_factory=dict)
 
     @property
@@ -59,6 +60,14 @@ class _Split:
     ended: float = NEVER
 
 
+@dataclass(slots=True)
+class _Storm:
+    """Trouble of everybody, newcomers too."""
+
+    lasts: bool = False
+    until: float = 0.0
+
+
 class Truth:
     """The book of one run. `grace_s`: so long after a fault its effects may still be seen."""
 
@@ -69,6 +78,7 @@ class Truth:
         self._by_id: dict[str, Process] = {}  # the latest that started under an id
         self._lives: dict[str, int] = {}
         self._splits: list[_Split] = []
+        self._storm = _Storm()
 
     # what the driver does ---------------------------------------------------------------------------------------------
 
@@ -95,14 +105,33 @@ class Truth:
         """It withdrew one."""
         self.processes[peer].acts.pop(key).ended = now
 
-    def trouble(self, peers: Iterable[SimulatedPeer], until: float) -> None:
-        """These may rightly be hidden until then, and for the grace after it."""
+    def trouble(self, peers: Iterable[SimulatedPeer]) -> None:
+        """These may rightly be hidden from now on; each trouble is ended by an `ease` of its own."""
         for peer in peers:
-            self.processes[peer].troubled_until = until
+            self.processes[peer].troubles += 1
+
+    def ease(self, peers: Iterable[SimulatedPeer], at: float) -> None:
+        """One trouble of each ends then; the grace follows."""
+        for peer in peers:
+            process = self.processes[peer]
+            process.troubles -= 1
+            process.troubled_until = max(process.troubled_until, at)
+
+    def storm(self) -> None:
+        """Everybody may rightly be hidden from now on, whoever starts meanwhile too."""
+        self._storm.lasts = True
+
+    def storm_ends(self, at: float) -> None:
+        """That ends then; the grace follows."""
+        self._storm.lasts, self._storm.until = False, at
 
     def split(self, *groups: Iterable[str]) -> None:
         """Hosts of different groups are cut from each other, one way at least; those in none are in touch with all."""
         self._splits.append(_Split({host: number for number, group in enumerate(groups) for host in group}))
+
+    def joins_side(self, host: str, group: int) -> None:
+        """A host that starts during a split belongs to this group of it."""
+        self._splits[-1].group_of[host] = group
 
     def healed(self, now: float) -> None:
         """All cuts ended."""
@@ -137,7 +166,9 @@ class Truth:
             process.lives
             and not process.peer.paused
             and now - process.began >= self.grace_s
-            and process.troubled_until + self.grace_s < now
+            and not process.troubles
+            and not self._storm.lasts
+            and max(process.troubled_until, self._storm.until) + self.grace_s < now
         )
 
     def in_touch(self, one: str, other: str, now: float) -> bool:

@@ -15,6 +15,7 @@ from gossip.config import Config
 from gossip.core.effects import Changed, Happened
 from gossip.errors import ConfigError
 from gossip.model import EventKind
+from gossip.simulation import SimulatedPeer
 from gossip.simulation.scenarios import SCENARIOS, play
 from gossip.simulation.stage import Stage
 
@@ -147,6 +148,44 @@ def test_a_false_death_is_seen_and_a_true_one_is_none(stage: Stage) -> None:
     stage.kill([subject])
     stage.run(5.0)
     assert found(stage) == set()
+
+
+def _false_death(stage: Stage, peer: SimulatedPeer, subject: SimulatedPeer) -> bool:
+    """Whether it would count as one if this peer held that one dead now."""
+    before = stage.checkers.counts["I4"]
+    member = peer.members()[subject.id]
+    stage.saw(peer, Happened(EventKind.MEMBER_DEAD, subject.id, member, member, "a mistake"), stage.now)
+    return stage.checkers.counts["I4"] > before
+
+
+def test_troubles_overlap_and_the_grace_begins_when_the_last_of_them_ends(stage: Stage) -> None:
+    peer, subject = stage.living[1:3]
+    stage.truth.storm()
+    stage.truth.trouble([subject])
+    stage.truth.ease([subject], stage.now)
+    stage.run(12.0)
+    assert not _false_death(stage, peer, subject)  # the storm lasts
+    stage.truth.trouble([subject])
+    stage.truth.storm_ends(stage.now)
+    stage.run(12.0)
+    assert not _false_death(stage, peer, subject)
+    stage.truth.ease([subject], stage.now)
+    stage.run(9.0)
+    assert not _false_death(stage, peer, subject)
+    stage.run(2.0)
+    assert _false_death(stage, peer, subject)
+
+
+def test_who_starts_during_a_split_is_on_one_side_of_it(stage: Stage) -> None:
+    one, other = stage.living[:2], stage.living[2:]
+    stage.partition(one, other)
+    newcomers = [stage.spawn(seeds=[peer.contact for peer in stage.living]) for _ in range(6)]
+    stage.run(20.0)
+    assert not {peer.id for peer in one[:1]} & set(other[0].members())
+    sides = [sum(newcomer.id in peer.members() for newcomer in newcomers) for peer in (one[0], other[0])]
+    assert sum(sides) == len(newcomers)
+    stage.heal()
+    assert stage.until(stage.checkers.settled, 30.0) < 15.0
 
 
 def test_half_of_a_change_is_seen(stage: Stage) -> None:

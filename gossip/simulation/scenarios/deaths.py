@@ -83,7 +83,7 @@ def half_change(stage: Stage) -> None:
         linked = dying.node.local.fan.subscribers
         relays = stage.random.sample([peer for peer in stage.living if peer.node.local.me.hash in linked], RELAYS)
         others = [peer for peer in stage.living if peer is not dying and peer not in relays]
-        stage.truth.trouble([dying, *relays], float("inf"))
+        stage.truth.trouble([dying, *relays])
         stage.network.set_weather(Weather(latency_s=LATE_S), [peer.host for peer in relays])
         stage.run(5.0)
         stage.network.cut([dying.host], [peer.host for peer in others])
@@ -98,7 +98,7 @@ def half_change(stage: Stage) -> None:
         revived += _lives_told(stage, dying, others) - seen
         unheard += stage.counted("late_deltas") == late
         stage.network.clear_weather()
-        stage.truth.trouble(relays, stage.now)
+        stage.truth.ease(relays, stage.now)
     stage.figure("second lives", revived, 0)
     stage.figure("deaths after which no change came late", unheard, 0)  # else nothing was tried
     stage.calm(10.0)
@@ -108,7 +108,7 @@ def slow(stage: Stage) -> None:
     """Row 10, simulated, after Lifeguard: a fifth of the processes is starved of its processor."""
     stage.grow()
     starved = stage.some(stage.living, 0.2)
-    stage.truth.trouble(starved, float("inf"))
+    stage.truth.trouble(starved)
     before = sum(peer.node.local.counters["accusations_made"] for peer in starved)
     for peer in starved:
         stage.cluster.slow(peer, STARVED_S)
@@ -116,7 +116,7 @@ def slow(stage: Stage) -> None:
     accused = sum(peer.node.local.counters["accusations_made"] for peer in starved) - before
     for peer in starved:
         stage.cluster.slow(peer, 0.0)
-    stage.truth.trouble(starved, stage.now)
+    stage.truth.ease(starved, stage.now)
     stage.figure("healthy ones held dead", stage.checkers.counts["I4"], 0)
     stage.figure("flips of each slow one", stage.flips(peer.id for peer in starved), 1)
     stage.figure("accusations by each slow one", accused / len(starved), 2.0)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from ...core.codec import TOPIC_BYTES, TOPIC_SELF
+from ...core.effects import Heard, Input
+from ...core.messages import IdHash
+from ...core.overlay import RINGS
+from ..peers import SimulatedPeer
 from ..stage import POLL_S, Stage
 
 LINKS_SHARE = 3.0
+JOIN_EVERY_S = 0.1  # more often than links are looked at, so that most learn late whom else to link to
+COPIES_LOST_SHARE = 0.002  # of the two of each change
 
 
 def computed_links(members: int) -> int:
@@ -39,17 +46,39 @@ def join(stage: Stage) -> None:
 
 
 def newcomers(stage: Stage) -> None:
-    """A range that is delegated to a newcomer without subscribers of its own would be lost."""
+    """A range that is delegated to a newcomer without subscribers of its own is lost, and one of the two copies with it."""
     stage.grow()
-    end = stage.now + stage.seconds
-    seeds = [peer.contact for peer in stage.living[:3]]
+    old = stage.living
+    end, seeds = stage.now + stage.seconds, [peer.contact for peer in old[:3]]
+    copies, changes = _Copies(old), 0
+    stage.cluster.tap = copies.count
     while stage.now < end:
-        for _ in range(5):
-            stage.spawn(seeds=seeds)
-        for _ in range(10):
-            stage.register(stage.random.choice(stage.living[: stage.size]), watched=True)
-            stage.run(0.1)
+        stage.spawn(seeds=seeds)
+        for _ in range(2):
+            stage.register(stage.random.choice(old), watched=True)
+            changes += 1
+            stage.run(2 * JOIN_EVERY_S / 2 * stage.random.random())
     stage.run(5.0)
-    old = {process.peer for process in list(stage.truth.processes.values())[: stage.size]}
-    stage.figure("p99 visibility", stage.visibility(at=old), 0.25, "s")
+    stage.cluster.tap = None
+    stage.figure("p99 visibility", stage.visibility(at=set(old)), 0.25, "s")
+    stage.figure("copies lost", 1.0 - copies.seen / (RINGS * changes * (len(old) - 1)), COPIES_LOST_SHARE)
     stage.calm(10.0)
+
+
+class _Copies:
+    """Counts what comes to these peers, over either ring, of their own changes from now on."""
+
+    def __init__(self, peers: list[SimulatedPeer]) -> None:
+        self.seen = 0
+        self._peers = set(peers)
+        self._versions: dict[IdHash, int] = {peer.node.local.me.hash: peer.node.local.me.version for peer in peers}
+
+    def count(self, peer: SimulatedPeer, input: Input) -> None:
+        """A tap."""
+        if peer not in self._peers or type(input) is not Heard or input.frame[:1] != TOPIC_SELF:
+            return
+        codec = peer.node.local.codec
+        delegated = codec.open_envelope(input.frame, TOPIC_BYTES)
+        head = codec.delta_head(delegated.frame) if delegated is not None else None
+        if head is not None and head.version > self._versions.get(head.origin, head.version):
+            self.seen += 1

@@ -89,7 +89,7 @@ class _Mix:
         if self.random.random() < 0.5:
             self.stage.network.set_weather(Weather(loss=self.random.uniform(0.0, 0.2), jitter_s=0.01))
         else:
-            self.stage.truth.trouble(self.stage.living, float("inf"))
+            self.stage.truth.storm()
             self.stage.network.harsh = Harsh(drop=0.1, duplicate=0.2, reorder_s=self.random.choice((0.1, 1.0, 3.0)))
         self.later(2.0, 15.0, self.clear)
 
@@ -99,7 +99,7 @@ class _Mix:
         self.stage.network.clear_weather()
         if self.stage.network.harsh is not GENTLE:
             self.stage.network.harsh = GENTLE
-            self.stage.truth.trouble([peer for peer in self.stage.living if not peer.paused], self.stage.now)
+            self.stage.truth.storm_ends(self.stage.now)
 
     def jump(self) -> None:
         """A wall clock is set."""
@@ -113,12 +113,12 @@ class _Mix:
     def clog(self) -> None:
         """One hears nothing for a while, and then all at once."""
         peer = self.one()
-        self.stage.truth.trouble([peer], float("inf"))
+        self.stage.truth.trouble([peer])
         self.stage.network.clog(peer.host)
 
         def free() -> None:
             self.stage.network.unclog(peer.host)
-            self.stage.truth.trouble([peer], self.stage.now)
+            self.stage.truth.ease([peer], self.stage.now)
 
         self.later(0.5, 8.0, free)
 

@@ -36,14 +36,14 @@ def swizzle(stage: Stage) -> None:
     stage.grow()
     for _ in range(max(1, round(stage.seconds / ROUND_S))):
         chosen = stage.some(stage.living, 0.3)
-        stage.truth.trouble(chosen, float("inf"))
+        stage.truth.trouble(chosen)
         for peer in chosen:
             stage.network.clog(peer.host)
             stage.run(ROUND_S / 2 / len(chosen))
             stage.write(stage.random.choice(stage.living))
         for peer in stage.random.sample(chosen, len(chosen)):
             stage.network.unclog(peer.host)
-            stage.truth.trouble([peer], stage.now)
+            stage.truth.ease([peer], stage.now)
             stage.run(ROUND_S / 2 / len(chosen))
     stage.calm(10.0)
 

@@ -26,14 +26,14 @@ def loss(stage: Stage) -> None:
 
 def _faulty(stage: Stage) -> tuple[list[SimulatedPeer], list[SimulatedPeer]]:
     faulty = stage.some(stage.living, FAULTY_SHARE)
-    stage.truth.trouble(faulty, float("inf"))
+    stage.truth.trouble(faulty)
     return faulty, [peer for peer in stage.living if peer not in faulty]
 
 
 def _recovered(stage: Stage, faulty: list[SimulatedPeer], minutes: float) -> None:
     stage.figure("flips per faulty peer and minute", stage.flips(peer.id for peer in faulty) / minutes, 2.0)
     stage.figure("healthy ones hidden", stage.checkers.counts["I4"], 0)
-    stage.truth.trouble(faulty, stage.now)
+    stage.truth.ease(faulty, stage.now)
     stage.calm(15.0)
 
 
@@ -69,14 +69,14 @@ def flip_flop(stage: Stage) -> None:
 def reorder(stage: Stage) -> None:
     """Row 15. What each peer applies can only be fewer than all deltas, where one pull brings several."""
     stage.grow()
-    stage.truth.trouble(stage.living, float("inf"))
+    stage.truth.storm()
     stage.network.set_weather(Weather(latency_s=2.0, jitter_s=0.5))
     stage.network.harsh = Harsh(duplicate=1.0, reorder_s=30.0)
     end = stage.now + stage.seconds
     while stage.now < end:
         stage.write(stage.random.choice(stage.living))
         stage.run(1.0)
-    stage.truth.trouble(stage.living, stage.now + 30.0)
+    stage.truth.storm_ends(stage.now + 30.0)
     stage.network.harsh = GENTLE
     stage.network.clear_weather()
     stage.run(35.0)  # the last of them arrive
