@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from ..config import Links as LinksConfig
 from ..core.effects import Answered, Refused
+from .floods import Flood
 from .hush import Hush
 from .keys import Keys
 from .knocks import Knocks, Turned
@@ -34,6 +36,7 @@ _EVENT = struct.Struct("=HI")
 class _Call:
     number: int
     endpoint: str
+    flood: Flood
     dealer: zmq.SyncSocket = field(init=False)
     monitor: zmq.SyncSocket = field(init=False)
     keys: Keys | None = None
@@ -41,14 +44,22 @@ class _Call:
     through: bool = False
     knocks: int = 1
     due: float = NEVER  # of the next knock
+    over: bool = False  # its socket is closed already: the other end flooded us, or there was too much to say again
 
 
 class Calls:
     """All open calls of one peer. Not thread-safe: the bus thread owns it."""
 
     def __init__(
-        self, sockets: Sockets, poller: zmq.Poller, hush: Hush, descriptors: Descriptors, knocks: Knocks | None = None
+        self,
+        sockets: Sockets,
+        poller: zmq.Poller,
+        hush: Hush,
+        descriptors: Descriptors,
+        config: LinksConfig,
+        knocks: Knocks | None = None,
     ) -> None:
+        self._messages_per_s = config.messages_per_s
         self._sockets = sockets
         self._poller = poller
         self._hush = hush
@@ -64,7 +75,7 @@ class Calls:
     def send(self, call: int, endpoint: str, frame: bytes, now: float) -> None:
         """Send on this call, to the ROUTER at `ip:port`; the first frame opens it. Dropped and counted when that fails."""
         found = self._open.get(call) or self._dial(call, endpoint, now)
-        if found is None:
+        if found is None or found.over:
             return
         if not found.through:
             found.said.append(frame)
@@ -73,7 +84,7 @@ class Calls:
     def hang_up(self, call: int) -> None:
         """Close the call's socket; what was not sent or read yet is lost. Unknown calls are ignored."""
         found = self._open.pop(call, None)
-        if found is not None:
+        if found is not None and not found.over:
             self._close(found)
 
     def receive(self, source: object, now: float) -> list[Answered | Refused]:
@@ -84,11 +95,19 @@ class Calls:
         if source is call.monitor:
             return self._follow(call, now)
         answers: list[Answered | Refused] = []
-        for frame in whole_frames(source, ANSWERS_PER_TURN):
-            if frame is None:
+        taken = 0
+        call.flood.begin(now)
+        for answer, frame in whole_frames(source, ANSWERS_PER_TURN):
+            taken += 1
+            if call.flood.took(frame, call.number):
+                self._end_flooded(call, now)
+                return []
+            if answer is None:
                 self._hush.count("calls_multipart")
             else:
-                answers.append(Answered(call.number, frame))
+                answers.append(Answered(call.number, answer))
+        if taken < ANSWERS_PER_TURN:
+            call.flood.emptied(now)
         return answers
 
     def tick(self, now: float) -> None:
@@ -106,6 +125,19 @@ class Calls:
     def next_deadline(self) -> float:
         """When `tick` is due. O(calls)."""
         return min((call.due for call in self._open.values()), default=NEVER)
+
+    def _end_flooded(self, call: _Call, now: float) -> None:
+        """To the core that is silence, which ends the call in its time."""
+        most = self._messages_per_s
+        text = f"{call.endpoint} answered with more than {most} messages within a second: the call was ended"
+        self._hush.full("calls_flooded", now, text)
+        self._end(call)
+
+    def _end(self, call: _Call) -> None:
+        """Close its socket. Until the core hangs up nothing more is said on it."""
+        call.over, call.due = True, NEVER
+        call.said.clear()
+        self._close(call)
 
     def _follow(self, call: _Call, now: float) -> list[Answered | Refused]:
         """What became of the connection."""
@@ -138,7 +170,7 @@ class Calls:
         if len(self._open) >= CALLS_OPEN_MAX or not self._descriptors.reserve(now, DESCRIPTORS_PER_CALL):
             self._hush.full("calls_refused", now, f"a call to {endpoint} was dropped: {len(self._open)} are open")
             return None
-        call = _Call(number, endpoint)
+        call = _Call(number, endpoint, Flood(self._messages_per_s))
         if not self._connect(call, now):
             return None
         self._open[number] = call

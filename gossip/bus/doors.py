@@ -41,11 +41,16 @@ class _Door:
 
 
 class Doors:
-    """All addresses of one bound socket. One thread at a time, like the socket itself."""
+    """All addresses of one bound socket, and their `ports`. One thread at a time, like the socket itself.
 
-    def __init__(self, lender: zmq.SyncSocket, keyring: Keyring | None) -> None:
+    `receive_bytes`: what the kernel may hold of each connection; None: as much as it likes.
+    """
+
+    def __init__(self, lender: zmq.SyncSocket, keyring: Keyring | None, receive_bytes: int | None = None) -> None:
         self._socket = lender
         self._keyring = keyring
+        self._receive_bytes = receive_bytes
+        self.ports: set[int] = set()
         self._doors: list[_Door] = []
         self.shut = False
         self._amiss = False  # a change of keys failed halfway: the next one binds all doors anew
@@ -55,7 +60,7 @@ class Doors:
 
     def open(self, host: str, port: int) -> int:
         """Listen at an IP address; port 0 takes any free one. Returns the port. Raises `OSError` or `zmq.ZMQError`."""
-        first = _listener(host, port, shared=False)
+        first = _listener(host, port, self._receive_bytes, shared=False)
         port = first.getsockname()[1]
         door = _Door(f"tcp://{join_address(host, port)}", [first])
         try:
@@ -65,6 +70,7 @@ class Doors:
             raise
         door.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._doors.append(door)
+        self.ports.add(port)
         return port
 
     def rekey(self, keyring: Keyring) -> bool:
@@ -115,7 +121,7 @@ class Doors:
         host, port = door.listeners[0].getsockname()[:2]
         for listener in door.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        further = _listener(host, port, shared=True)
+        further = _listener(host, port, self._receive_bytes, shared=True)
         try:
             self._lend(further, keys, door.endpoint)
         except BaseException:
@@ -144,13 +150,15 @@ class Doors:
             listener.close()
 
 
-def _listener(host: str, port: int, *, shared: bool) -> socket.socket:
+def _listener(host: str, port: int, receive_bytes: int | None, *, shared: bool) -> socket.socket:
     """A socket that listens at an address. Raises `OSError`."""
     listener = native.tcp_socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if receive_bytes is not None:  # before it listens, for the connections that it accepts inherit it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         if ":" in host:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # as libzmq does: [::] serves IPv4 too
         listener.bind((host, port))

@@ -50,6 +50,7 @@ class _Callers:
     doors: Doors
     greeting: OrderedDict[int, tuple[str, float]] = field(default_factory=OrderedDict)
     inside: dict[int, str] = field(default_factory=dict)
+    flooded: bool = False  # nobody new is let in
     unlike: int = 0  # the protocol error of the handshake that failed in the event before
 
 
@@ -214,7 +215,17 @@ class Porter:
         if shut is not self.shut:
             self.shut = shut
             for callers in self._callers:
-                callers.doors.keep_shut(shut)
+                callers.doors.keep_shut(shut or callers.flooded)
+
+    def hold_off(self, doors: Doors, flooded: bool, now: float) -> None:
+        """Let nobody new in at these doors while they are flooded: who is cut off must not come back at once. Linux only."""
+        for callers in self._callers:
+            if callers.doors is doors and callers.flooded is not flooded:
+                callers.flooded = flooded
+                doors.keep_shut(self.shut or flooded)
+                if flooded:
+                    text = "a port is flooded: until what waits there is done with no new connection is let in"
+                    self._hush.full("callers_held_off", now, text)
 
     # who may come in --------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,10 @@ from ..model import join_address
 from .doors import Doors
 from .keys import Keyring
 
+# What the kernel may hold unread of a subscriber; two topics are honest. libzmq reads subscriptions in the thread that polls
+# and returns when it has read all: never, of one who sends without end and faster than that. With so little nobody does;
+# with four times as much a loaded machine was kept from its turns for seconds, and grew by 100 MiB.
+SUBSCRIBER_BYTES = 1024
 TOPIC_BYTES_MAX = 512  # MAXMSGSIZE of the XPUB: caps a stranger's topic; 256 would break the CURVE handshake
 FRAME_BYTES_MAX = 1 << 20  # MAXMSGSIZE elsewhere; config caps what we send below it
 HEARTBEAT_S = 10.0  # SUB and ROUTER ping so rarely: application heartbeats are the quick ones
@@ -71,7 +75,7 @@ class Sockets:
         self.monitor = self.watched(self.subscriber, "links", MONITOR_EVENTS)
         self.publisher_monitor = self.watched(self.publisher, "publisher", CALLERS_EVENTS)
         self.contact_monitor = self.watched(self.contact, "contact", CALLERS_EVENTS)
-        self.publisher_doors = Doors(self.publisher, keyring)
+        self.publisher_doors = Doors(self.publisher, keyring, SUBSCRIBER_BYTES)
         self.contact_doors = Doors(self.contact, keyring)
         self._topics: set[bytes] = set()
 
@@ -152,7 +156,10 @@ class Sockets:
             (zmq.LINGER, 0),
             (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
             (zmq.SNDHWM, queue),
-            (zmq.RCVHWM, queue),
+            # No bound. At a bound libzmq stops reading, and does not survive a connection that is reset then and has
+            # something to be answered: an assertion aborts the process (`!_io_error`; its issues 4364 and 4767). Who
+            # brings too much is cut off instead (`floods.py`).
+            (zmq.RCVHWM, 0),
             (zmq.HANDSHAKE_IVL, _milliseconds(self._links.handshake_timeout_s)),
             (zmq.CONNECT_TIMEOUT, _milliseconds(self._links.connect_timeout_s)),
         ):
@@ -198,23 +205,12 @@ def _descriptors_limit() -> int:
     return UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
-def whole_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[bytes | None]:
-    """Up to `frames_max` waiting messages of one part each; None stands for one of several parts, which is dropped."""
-    recv, getsockopt = socket.recv, socket.getsockopt
-    for _ in range(frames_max):
-        try:
-            frame = recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        if getsockopt(zmq.RCVMORE):
-            _drop_rest(socket)
-            yield None
-        else:
-            yield frame
+def whole_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[tuple[bytes | None, zmq.Frame]]:
+    """Up to `frames_max` waiting messages of one part each, with what `link_of` needs; None stands for one of several parts.
 
-
-def sourced_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[tuple[bytes, zmq.Frame] | None]:
-    """As `whole_frames`, each with what `link_of` needs. Quicker than it: a frame itself knows whether more parts follow."""
+    Of that, only the first part is kept. Not copied by `recv`: a frame itself knows whether more parts follow, and that is
+    quicker.
+    """
     recv = socket.recv
     for _ in range(frames_max):
         try:
@@ -223,7 +219,7 @@ def sourced_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[tuple[by
             return
         if frame.more:
             _drop_rest(socket)
-            yield None
+            yield None, frame
         else:
             yield frame.bytes, frame
 
@@ -243,20 +239,20 @@ def link_of(frame: zmq.Frame) -> str | None:
     return join_address(str(mapped or address), port)
 
 
-def routed_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[tuple[bytes, bytes] | None]:
-    """The same for a ROUTER: `(routing id, frame)`; None stands for a message of another shape, which is dropped."""
-    recv, getsockopt = socket.recv, socket.getsockopt
+def routed_frames(socket: zmq.SyncSocket, frames_max: int) -> Iterator[tuple[bytes, bytes | None, zmq.Frame]]:
+    """The same for a ROUTER: `(routing id, message, frame)`; None stands for a message of another shape."""
+    recv = socket.recv
     for _ in range(frames_max):
         try:
-            token = recv(zmq.NOBLOCK)
+            token = recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return
-        frame = recv(zmq.NOBLOCK) if getsockopt(zmq.RCVMORE) else None
-        if frame is None or getsockopt(zmq.RCVMORE):
+        frame = recv(zmq.NOBLOCK, copy=False) if token.more else token
+        if frame is token or frame.more:
             _drop_rest(socket)
-            yield None
+            yield token.bytes, None, frame
         else:
-            yield token, frame
+            yield token.bytes, frame.bytes, frame
 
 
 def _drop_rest(socket: zmq.SyncSocket) -> None:

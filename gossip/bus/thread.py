@@ -46,6 +46,7 @@ from ..core.effects import (
     Remembered,
     Shun,
     Subscribed,
+    TurnOut,
     Unlisten,
     Unsubscribed,
 )
@@ -53,6 +54,8 @@ from ..errors import PeerClosed
 from ..model import Event, EventKind
 from . import native
 from .calls import Calls
+from .doors import Doors
+from .floods import MESSAGE_BYTES_MIN, Flood, cut_off, descriptor_of
 from .hush import Hush
 from .keys import Keyring
 from .knocks import Knocks
@@ -60,11 +63,13 @@ from .links import Links
 from .mailbox import Letter, Mailbox
 from .porter import Porter
 from .probes import Probes
-from .sockets import Descriptors, Sockets, link_of, routed_frames, sourced_frames, whole_frames
+from .sockets import Descriptors, Sockets, link_of, routed_frames, whole_frames
 
 HEARD_PER_TURN = 500
 ASKED_PER_TURN = 200
 SUBSCRIPTIONS_PER_TURN = 1000
+FLOODED_PER_TURN = 5000  # questions of those who were cut off for a flood, which are dropped unread
+FLOODED_SHUN_S = 60.0  # a link that flooded is dialled again after so long
 WAIT_MAX_S = 1.0
 LEAVE_WAIT_S = 0.05  # while leaving, `node.left` is asked at least so often
 LEAVE_SLACK_S = 0.1  # beyond overlay.leave_linger_s a node that never says `left` is left behind
@@ -155,7 +160,7 @@ class BusThread:
         self._knocks = Knocks(self._hush, sockets.keyring)
         self._porter = Porter(sockets, config.links, self._hush, descriptors, sockets.keyring)
         self._links = Links(sockets, config.links, rng, self._hush, descriptors, self._knocks)
-        self._calls = Calls(sockets, self._poller, self._hush, descriptors, self._knocks)
+        self._calls = Calls(sockets, self._poller, self._hush, descriptors, config.links, self._knocks)
         self._probes = Probes(self._poller, config.detection.probe_timeout_s, self._hush, descriptors)
         self.mailbox = Mailbox(name, config.limits.mailbox_max)
         self._gate = native.rlock()  # two threads may start and stop at once, and only one may close unused sockets
@@ -173,6 +178,15 @@ class BusThread:
         self._care_due = -math.inf  # when a connection is to be looked after
         self._bell = -1
         self._lag = _Worst()
+        self._subscribed = Flood(config.links.subscriptions_per_s)
+        self._heard = Flood(config.links.messages_per_s, descriptor_of, patient=True)
+        self._asked = Flood(config.links.messages_per_s)
+        self._doors: dict[object, Doors] = {sockets.publisher: sockets.publisher_doors, sockets.contact: sockets.contact_doors}
+        self._floods: dict[object, Flood] = {
+            sockets.publisher: self._subscribed,
+            sockets.subscriber: self._heard,
+            sockets.contact: self._asked,
+        }
         self.bound = {end for end in map(_bound, (sockets.contact, sockets.publisher)) if end}  # a forked child must know
         self._acts: dict[type, Callable[[Any, float], object]] = {
             Publish: self._publish,
@@ -189,6 +203,7 @@ class BusThread:
             Blame: self._blame,
             Shun: lambda effect, now: self._links.shun(effect.endpoint, now + effect.seconds),
             Recollected: lambda effect, now: on_recollected(effect),
+            TurnOut: self._turn_out,
         }
         self._drains: dict[object, Callable[[float], None]] = {
             sockets.publisher: self._drain_publisher,
@@ -333,6 +348,8 @@ class BusThread:
         return now + FAULT_PAUSE_S if deadline is None else max(deadline, self._quiet_until)
 
     def _drain(self, ready: list[tuple[Any, int]], now: float) -> None:
+        for socket in self._floods.keys() - {source for source, _ in ready}:
+            self._emptied(socket, now)
         inputs, self._inputs = self._inputs, []
         for event in inputs:
             self._feed(event, now)
@@ -349,26 +366,84 @@ class BusThread:
             self._feed_all(self._probes.tick(now), now)
 
     def _drain_publisher(self, now: float) -> None:
-        for frame in whole_frames(self._sockets.publisher, SUBSCRIPTIONS_PER_TURN):
-            if frame is None or frame[:1] not in (b"\x00", b"\x01"):
+        flood, taken = self._subscribed, 0
+        flood.begin(now)
+        for topic, frame in whole_frames(self._sockets.publisher, SUBSCRIPTIONS_PER_TURN):
+            taken += 1
+            source = descriptor_of(frame)  # none where libzmq itself tells of an end
+            if source is not None and flood.took(frame, source):
+                self._cut_off(frame, self._sockets.publisher_doors, self._config.links.subscriptions_per_s, now)
+            if topic is None or topic[:1] not in (b"\x00", b"\x01"):
                 self._hush.tell("subscriptions_malformed", now, "a stranger sent the publisher what is no subscription")
             else:
-                self._feed(Subscribed(frame[1:]) if frame[0] else Unsubscribed(frame[1:]), now)
+                self._feed(Subscribed(topic[1:]) if topic[0] else Unsubscribed(topic[1:]), now)
+        if taken < SUBSCRIPTIONS_PER_TURN:
+            self._emptied(self._sockets.publisher, now)
+        elif flood.caught:
+            self._porter.hold_off(self._sockets.publisher_doors, True, now)
 
     def _drain_subscriber(self, now: float) -> None:
-        feed = self._feed
-        for heard in sourced_frames(self._sockets.subscriber, HEARD_PER_TURN):
+        feed, flood, taken = self._feed, self._heard, 0
+        took = flood.took
+        flood.begin(now)
+        for heard, frame in whole_frames(self._sockets.subscriber, HEARD_PER_TURN):
+            taken += 1
+            if took(frame) and self._shun_flood(frame, now):
+                continue
             if heard is None:
                 self._hush.tell("frames_multipart", now, "a stranger published a message of several parts")
             else:
-                feed(Heard(*heard), now)
+                feed(Heard(heard, frame), now)
+        if taken < HEARD_PER_TURN:
+            self._emptied(self._sockets.subscriber, now)
 
     def _drain_contact(self, now: float) -> None:
-        for asked in routed_frames(self._sockets.contact, ASKED_PER_TURN):
-            if asked is None:
+        flood, taken, fed = self._asked, 0, 0
+        flood.begin(now)
+        for token, question, frame in routed_frames(self._sockets.contact, ASKED_PER_TURN + FLOODED_PER_TURN):
+            taken += 1
+            if token in flood.caught:
+                continue
+            if flood.took(frame, token):
+                self._cut_off(frame, self._sockets.contact_doors, self._config.links.messages_per_s, now)
+                continue
+            if question is None:
                 self._hush.tell("asks_malformed", now, "a stranger asked in a message that is not of one part")
             else:
-                self._feed(Asked(*asked), now)
+                self._feed(Asked(token, question, frame), now)
+            fed += 1
+            if fed == ASKED_PER_TURN:
+                break
+        if fed < ASKED_PER_TURN and taken < ASKED_PER_TURN + FLOODED_PER_TURN:
+            self._emptied(self._sockets.contact, now)
+            return
+        doors = self._sockets.contact_doors
+        for frame in flood.growing(doors.ports):
+            self._cut_off(frame, doors, self._config.links.messages_per_s, now)
+        if flood.caught:
+            self._porter.hold_off(doors, True, now)
+
+    def _emptied(self, socket: object, now: float) -> None:
+        self._floods[socket].emptied(now)
+        doors = self._doors.get(socket)
+        if doors is not None:
+            self._porter.hold_off(doors, False, now)
+
+    def _cut_off(self, frame: zmq.Frame, doors: Doors, most: int, now: float) -> None:
+        whose = cut_off(frame, doors.ports, most * MESSAGE_BYTES_MIN) or "somebody who is gone"
+        text = f"{whose} brought more than {most} messages within a second: the connection was cut off"
+        self._hush.full("connections_flooded", now, text)
+
+    def _shun_flood(self, frame: zmq.Frame, now: float) -> bool:
+        """A link brought too much. Whether it was one, and is cut."""
+        endpoint = link_of(frame)
+        if endpoint is None or self._links.state(endpoint) is None:
+            return False
+        self._links.shun(endpoint, now + FLOODED_SHUN_S)
+        most = self._config.links.messages_per_s
+        text = f"the link to {endpoint} brought more than {most} messages within a second; it is cut for {FLOODED_SHUN_S:g} s"
+        self._hush.full("links_flooded", now, text)
+        return True
 
     def _drain_monitor(self, now: float) -> None:
         # A publisher that says goodbye and closes may be seen to close first; cutting its link would drop the goodbye.
@@ -517,6 +592,11 @@ class BusThread:
         endpoint = link_of(effect.source) if isinstance(effect.source, zmq.Frame) else None
         if endpoint is not None and self._links.state(endpoint) is not None:
             self._inputs.append(Blamed(endpoint))
+
+    def _turn_out(self, effect: TurnOut, now: float) -> None:
+        self._asked.caught.add(effect.token)
+        if isinstance(effect.source, zmq.Frame):
+            cut_off(effect.source, self._sockets.contact_doors.ports, MESSAGE_BYTES_MIN)
 
     # The end ----------------------------------------------------------------------------------------------------------
 

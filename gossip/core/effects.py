@@ -42,10 +42,14 @@ class Unsubscribed:
 
 @dataclass(slots=True)
 class Asked:
-    """A frame arrived at the ROUTER. `token` names the asker's connection for `Answer`; it has no other meaning."""
+    """A frame arrived at the ROUTER. `token` names the asker's connection for `Answer`; it has no other meaning.
+
+    `source` is whatever lets the shell end that connection; the core hands it back in `TurnOut`.
+    """
 
     token: bytes
     frame: bytes
+    source: object = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -212,6 +216,14 @@ class Shun:
 
 
 @dataclass(slots=True)
+class TurnOut:
+    """End the connection of this asker, and throw away what waits of it."""
+
+    token: bytes
+    source: object
+
+
+@dataclass(slots=True)
 class Recollected:
     """What a peer remembers arrived: the answer to the command `recall` of this number."""
 
@@ -257,6 +269,7 @@ Effect = (
     | Remember
     | Blame
     | Shun
+    | TurnOut
     | Recollected
     | Changed
     | Happened

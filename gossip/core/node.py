@@ -39,6 +39,7 @@ from .effects import (
     Remembered,
     Shun,
     Subscribed,
+    TurnOut,
     Unsubscribed,
 )
 from .jumps import Jumps
@@ -779,7 +780,9 @@ class Node:
         elif isinstance(input, Answered):
             self._repair.garbled(input.call, now)
         elif isinstance(input, Asked) and self._standing.misbehaved(input.token, now):
-            local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is not read for a minute: " + why, now)
+            local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is cut off: " + why, now)
+            if input.source is not None:
+                local.out.append(TurnOut(input.token, input.source))
 
     def _meet_forgery(self, input: Input, forged: Forged, now: float) -> None:
         """It is not stored, it counts against whoever brought it, and for a while I verify before I pass on."""

@@ -339,7 +339,7 @@ class Network:
                     connection.reset()
 
     def clog(self, target: Hosts) -> None:
-        """These hosts read nothing any more: what reaches them waits, at most two high-water marks of each connection."""
+        """These hosts read nothing any more: what reaches them waits, however much, for their sockets have no bound."""
         self._clog(target, True)
 
     def unclog(self, target: Hosts) -> None:

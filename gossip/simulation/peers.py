@@ -222,7 +222,8 @@ class SimulatedPeer(Reads):
 
     def _hold(self, input: Input, pipe: Pipe | None) -> None:
         if pipe is not None:
-            if pipe.held >= 2 * pipe.capacity and not pipe.commands:  # both ends' high-water marks
+            # Who does not read takes all in nevertheless; of one that stands still as a whole the sender's mark is the bound.
+            if self._still and pipe.held >= pipe.capacity and not pipe.commands:
                 self.network.overflowed += 1
                 return
             pipe.held += 1

@@ -3,8 +3,8 @@
 Model of one direction (`Pipe`). A message is one packet until something is lost. If it, or its acknowledgement, is lost,
 it is sent again after 200 ms (the tail loss probe, RFC 8985, section 7), 200 ms later (the retransmission timeout), and
 then after twice as long each time, with a window of one segment: all that is sent meanwhile waits behind it, up to the
-high-water mark, beyond which ZeroMQ drops. Where only the acknowledgements are lost, messages get through for the first
-200 ms, then they wait as well. There is no fast retransmission: these streams seldom have three packets under way.
+sender's high-water mark, beyond which ZeroMQ drops. Where only the acknowledgements are lost, messages get through for the
+first 200 ms, then they wait as well. There is no fast retransmission: these streams seldom have three packets under way.
 
 A connection (two pipes) dies of itself as ZMTP heartbeats decide: its dialler 30 to 40 s, its listener 20 to 30 s after
 the last that it heard (bus/sockets.py). Its end is a packet too, and waits as they do. The heartbeats themselves are

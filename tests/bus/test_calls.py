@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from gossip.bus import calls as module
 from gossip.bus.calls import Calls
 from gossip.bus.hush import Hush
 from gossip.bus.sockets import Descriptors, Sockets
+from gossip.config import Config, Links
 from gossip.core.effects import Answered
 
 Until = Callable[..., Any]
@@ -19,9 +21,9 @@ Until = Callable[..., Any]
 class Desk:
     """Calls, the poller they register with, and what they got."""
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, sockets: Sockets, config: Links) -> None:
         self.hush, self.poller = Hush(), zmq.Poller()
-        self.calls = Calls(sockets, self.poller, self.hush, Descriptors(0.8))
+        self.calls = Calls(sockets, self.poller, self.hush, Descriptors(0.8), config)
         self.got: list[Answered] = []
 
     def send(self, call: int, endpoint: str, frame: bytes) -> None:
@@ -34,8 +36,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(sockets: Sockets) -> Desk:
-    return Desk(sockets)
+def desk(sockets: Sockets, config: Config) -> Desk:
+    return Desk(sockets, config.links)
 
 
 @pytest.fixture
@@ -144,3 +146,23 @@ def test_a_call_that_is_hung_up_while_it_connects_or_breaks_holds_up_no_other(de
     desk.send(-1, endpoint, b"last")
     asked = until(lambda: router.poll(0) and router.recv_multipart()[1] == b"last")
     assert asked
+
+
+def test_an_answerer_that_floods_ends_the_call(sockets: Sockets, contact: Any, until: Until) -> None:
+    router, endpoint = contact
+    router.setsockopt(zmq.SNDHWM, 0)
+    desk = Desk(sockets, dataclasses.replace(Links(), messages_per_s=100))
+    desk.send(1, endpoint, b"question")
+    assert router.poll(5000)
+    token, _ = router.recv_multipart()
+    for number in range(1000):
+        router.send_multipart([token, b"%d" % number])
+    until(lambda: desk.turn() is None or desk.hush.counters.get("calls_flooded"))
+    assert len(desk.got) < 1000
+    heard = len(desk.got)
+    desk.send(1, endpoint, b"once more")
+    assert not router.poll(200), "nothing more is said on it"
+    assert len(desk.turn()) == heard
+    desk.calls.hang_up(1)
+    desk.calls.hang_up(1)
+    assert len(desk.calls) == 0
