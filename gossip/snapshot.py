@@ -236,7 +236,7 @@ class Keeper:
     # the thread -------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        pause_s = WRITE_INTERVAL_S
+        pause_s = WRITE_INTERVAL_S / 4  # a young peer has just learned most of what it will know
         try:
             while True:
                 self._ending.wait(pause_s)

@@ -394,6 +394,10 @@ def test_a_peer_that_was_closed_before_it_started_holds_nothing(open_peer: Open,
 
 # row 23 of the faults: whatever the disk does --------------------------------------------------------------------------
 
+ASKED = "starts without it, with an event; the old file intact"
+
+Record = Callable[..., None]
+
 
 def future(content: bytes) -> bytes:
     return content[:8] + (999).to_bytes(2, "big") + content[10:]
@@ -411,7 +415,7 @@ def future(content: bytes) -> bytes:
     ids=["torn", "corrupt", "empty", "garbage", "of-a-future-version"],
 )
 def test_what_cannot_be_read_is_told_kept_aside_and_begun_anew(
-    open_peer: Open, orphan: Path, cluster: str, quick: None, spoil: Callable[[bytes], bytes], why: str
+    open_peer: Open, orphan: Path, cluster: str, quick: None, record: Record, spoil: Callable[[bytes], bytes], why: str
 ) -> None:
     spoilt = spoil(orphan.read_bytes())
     orphan.write_bytes(spoilt)
@@ -423,6 +427,7 @@ def test_what_cannot_be_read_is_told_kept_aside_and_begun_anew(
     assert aside.read_bytes() == spoilt
     until(lambda: orphan.exists() and read(orphan, cluster).me.id == peer.id)
     assert aside.read_bytes() == spoilt
+    record(23, "Z", what=f"a snapshot that is refused: {why}", asked=ASKED, measured="so; moved to .refused", held=True)
 
 
 def test_a_file_larger_than_the_bound_is_refused_unread(open_peer: Open, orphan: Path) -> None:
@@ -459,7 +464,13 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
 @needs_root
 def test_a_full_disk_costs_nothing_but_the_memory_and_is_used_again_when_there_is_room(
-    open_peer: Open, tmp_path: Path, cluster: str, quick: None, mounted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    open_peer: Open,
+    tmp_path: Path,
+    cluster: str,
+    quick: None,
+    mounted: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    record: Record,
 ) -> None:
     monkeypatch.setattr(gossip.snapshot, "RETRY_MAX_S", 0.05)
     path, filler = tmp_path / "disk" / "snapshot", tmp_path / "disk" / "filler"
@@ -479,11 +490,19 @@ def test_a_full_disk_costs_nothing_but_the_memory_and_is_used_again_when_there_i
     filler.unlink()
     told(peer, "is written now")
     assert [known.header.name for known in read(path, cluster).others] == ["b"]
+    measured = "goes on, with one event; the old file intact, written again when there is room"
+    record(23, "Z", what="the disk is full", asked=ASKED, measured=measured, held=True)
 
 
 @needs_root
 def test_a_disk_that_may_only_be_read_is_left_alone_and_used_when_it_may_be_written(
-    open_peer: Open, orphan: Path, cluster: str, quick: None, mounted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    open_peer: Open,
+    orphan: Path,
+    cluster: str,
+    quick: None,
+    mounted: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    record: Record,
 ) -> None:
     monkeypatch.setattr(gossip.snapshot, "RETRY_MAX_S", 0.05)
     path = orphan.parent / "disk" / "snapshot"
@@ -498,6 +517,7 @@ def test_a_disk_that_may_only_be_read_is_left_alone_and_used_when_it_may_be_writ
     mounted("-o", "remount,rw")
     told(peer, "is written now")
     assert read(path, cluster).me.id == peer.id
+    record(23, "Z", what="the disk is read-only", asked=ASKED, measured="so; used when it may be written", held=True)
 
 
 @pytest.mark.skipif(not POSIX, reason="modes of POSIX")

@@ -24,7 +24,6 @@ from ..model import Instance, InstanceState, MemberState, join_address
 from .codec import Codec, ForeignCluster
 from .local import Local
 from .messages import Delta, Header, Incarnation
-from .origin import record_bytes
 from .selfhood import RISE_START_MAX
 
 MAGIC = b"\x89gossip\n"
@@ -200,8 +199,8 @@ def decode(content: bytes, codec: Codec, limits: Limits) -> Saved:
 def _read(body: memoryview, codec: Codec, limits: Limits, saved_ms: int) -> Saved:
     me: Known | None = None
     others: dict[str, Known] = {}
-    for deltas in _origins(body, codec):
-        known = _known(deltas, limits)
+    for deltas, weight in _origins(body, codec):
+        known = _known(deltas, weight, limits)
         if me is None:
             me = known
         elif known.id != me.id and len(others) < limits.members_max + ENDED_MAX:
@@ -212,9 +211,10 @@ def _read(body: memoryview, codec: Codec, limits: Limits, saved_ms: int) -> Save
     return Saved(me, tuple(ranked), saved_ms)
 
 
-def _origins(body: memoryview, codec: Codec) -> Iterator[list[Delta]]:
-    """The states, each with all its parts."""
+def _origins(body: memoryview, codec: Codec) -> Iterator[tuple[list[Delta], int]]:
+    """The states, each with all its parts, and what it weighs."""
     parts: list[Delta] = []
+    weight = 0
     for frame in _frames(body):
         delta = codec.decode(frame)
         if not isinstance(delta, Delta) or delta.since or delta.header is None:
@@ -222,9 +222,10 @@ def _origins(body: memoryview, codec: Codec) -> Iterator[list[Delta]]:
         if delta.part != len(parts) or (parts and (delta.origin, delta.parts) != (parts[0].origin, parts[0].parts)):
             raise WireError("a state lacks a part")
         parts.append(delta)
+        weight += len(frame)
         if len(parts) == delta.parts:
-            yield parts
-            parts = []
+            yield parts, weight
+            parts, weight = [], 0
     if parts:
         raise WireError("a state lacks a part")
 
@@ -240,12 +241,12 @@ def _frames(body: memoryview) -> Iterator[bytes]:
         at += length
 
 
-def _known(deltas: list[Delta], limits: Limits) -> Known:
+def _known(deltas: list[Delta], weight: int, limits: Limits) -> Known:
     """One origin; of one that is larger than what is taken in from others, the address alone."""
     first = deltas[0]
     assert first.header is not None
     held = [instance for delta in deltas for instance in delta.put]
-    if len(held) > limits.instances_max or sum(map(record_bytes, held)) > WEIGHT_SLACK * limits.origin_bytes_max:
+    if len(held) > limits.instances_max or weight > WEIGHT_SLACK * limits.origin_bytes_max:
         held = []
     return Known(first.origin, first.zone, first.incarnation, first.version, first.header, tuple(map(_stale, held)))
 
