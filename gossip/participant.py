@@ -86,7 +86,10 @@ class Participant(Engine):
         )
         self._zero_configuration = seeds is None and self._bind.loopback
         self._stem = id if id is not None else self._name
-        self._store = Store(checked_path(snapshot), self._realm, self._config.limits) if snapshot is not None else None
+        self._store = None
+        if snapshot is not None:
+            signing = self._key.signing(self._signed) if self._key is not None else None
+            self._store = Store(checked_path(snapshot), self._realm, self._config.limits, signing)
 
     def _own_id(self, stem: str) -> str:
         """The id of a signing peer ends in its key's fingerprint."""

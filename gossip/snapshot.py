@@ -24,6 +24,7 @@ from .config import Limits
 from .core.codec import Codec
 from .core.node import Node
 from .core.saved import Encoding, Known, Saved, carried_on, decode, me_of, others_of
+from .core.signatures import Signing
 from .errors import ConfigError, WireError
 from .model import Instance
 
@@ -76,8 +77,9 @@ def checked_path(given: object) -> str:
 class Store:
     """One file and its lock. `mine`: both are ours, and it may be written. Any thread, one at a time."""
 
-    def __init__(self, path: str, realm: str, limits: Limits) -> None:
+    def __init__(self, path: str, realm: str, limits: Limits, signing: Signing | None = None) -> None:
         self.path = path
+        self.signing = signing
         self.mine = False
         self.trouble = ""  # why it is not used, or what was found in it; for people
         self.codec = Codec(realm)  # its limits are those of the format, whatever the settings say
@@ -107,7 +109,9 @@ class Store:
             self.trouble = f"the snapshot {self.path} is not used: another peer writes it. When that has ended, this one will"
             return
         try:
-            self._saved = decode(self._read(), self.codec, self._limits)
+            self._saved = decode(self._read(), self.codec, self._limits, self.signing)
+            if not self._saved.proven:
+                self.trouble = f"of the snapshot {self.path} only the addresses are used: it is not signed with this peer's key"
         except FileNotFoundError:
             pass
         except WireError as error:
@@ -281,6 +285,7 @@ class Keeper:
             saved_ms=time.time_ns() // 1_000_000,
             bytes_max=self._limits.snapshot_bytes_max,
             pace=pace.through,
+            sign=self._store.signing.sign if self._store.signing is not None else None,
         )
         size = self._store.write(encoding)
         self._count("snapshots_written")

@@ -157,7 +157,7 @@ def test_nothing_flickers_between_what_was_saved_and_what_is_known(open_peer: Op
     withdrawn.deregister()
     again = open_peer("a", other, snapshot=path)
     seen = [states(again)]
-    watch = again.watch(initial=True)
+    watch = again.watch(since=0)
     while seen[-1] != [(1, "UP")]:
         if (now := states(again)) != seen[-1]:
             seen.append(now)
@@ -310,6 +310,30 @@ def test_no_secret_is_in_the_file_and_an_open_one_is_none_of_a_secret_cluster(op
     assert "with a secret or without" in told(peer, "refused")
     die(peer)
     assert secret.encode() not in orphan.read_bytes()
+
+
+@pytest.mark.skipif(find_spec("nacl") is None, reason="needs PyNaCl, of the extra sign")
+def test_a_signing_peer_signs_its_file_and_serves_nothing_of_one_that_it_did_not_sign(
+    open_peer: Open, orphan: Path, cluster: str, quick: None
+) -> None:
+    keys: list[dict[str, Any]] = [{"signing_key": bytes([number]) * 32} for number in (1, 2)]
+    peer = open_peer("a", snapshot=orphan, **keys[0])
+    assert peer.lookup("orders") == ()
+    told(peer, "only the addresses are used")
+    assert peer.status().isolated  # whom it knows it looks for
+    other = open_peer("b", peer, **keys[1])
+    other.register("orders", port=3)
+    peer.wait_for("orders", 1, PATIENCE_S)
+    until(lambda: any(known.instances for known in read(orphan, cluster).others))
+    was = peer.id
+    die(peer, other)
+    again = open_peer("a", snapshot=orphan, **keys[0])
+    assert again.id == was
+    assert states(again) == [(3, "STALE")]
+    die(again)
+    stranger = open_peer("a", snapshot=orphan, **keys[1])
+    assert stranger.id != was
+    assert stranger.lookup("orders") == ()
 
 
 def test_what_finds_no_room_is_cut_to_its_address_and_told(open_peer: Open, tmp_path: Path, cluster: str, quick: None) -> None:

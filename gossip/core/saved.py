@@ -1,10 +1,11 @@
 """What a peer keeps for its next start, as bytes: who it is, and what it knew of the others.
 
-    magic (8)  version (2)  saved at, wall ms (8)   { length (4)  frame } …   checksum (32)
+    magic (8)  version (2)  signed (1)  saved at, wall ms (8)   { length (4)  frame } …   [ signature (64) ]  checksum (32)
 
 Each frame is the wire's own: a whole state `(0, v]` of one origin, in parts if it is large. The first is mine, without
 instances, for they ended with me; then come the others. So whatever the wire refuses a file cannot bring either: one decoder
-reads both.
+reads both. A peer that signs signs all of it, with its own key: what it verified then needs no second look. Where that signature
+lacks, a signing peer takes the addresses alone.
 
 Invariants: `decode` returns a value or raises `WireError`, whatever the bytes; what it returns is to be shown and dialled,
 never merged: its usable instances are `STALE`.
@@ -25,6 +26,7 @@ from .codec import Codec, ForeignCluster
 from .local import Local
 from .messages import Delta, Header, Incarnation
 from .selfhood import RISE_START_MAX
+from .signatures import SIGNATURE_BYTES, Signing
 
 MAGIC = b"\x89gossip\n"
 VERSION = 1
@@ -33,7 +35,8 @@ PIECE_BYTES_MAX = 64 * 1024  # of one frame
 ENDED_MAX = 256  # dead members whose addresses are kept: the last to die
 WEIGHT_SLACK = 2  # as for what is merged: others may weigh an origin otherwise
 
-_HEAD = struct.Struct("!8sHQ")
+_HEAD = struct.Struct("!8sHBQ")
+_CONTEXT = b"gossip-registry/snapshot/1\0"
 _LENGTH = struct.Struct("!I")
 
 Pace = Callable[[Sequence[Instance]], Iterable[Instance]]
@@ -59,7 +62,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What was read: myself, the others, and when that was (wall ms, for people).
+    """What was read: myself, the others, and when that was (wall ms, for people). `proven`: by my own signature, if I sign.
 
     Of several that hold one instance the last is to be shown, as in `Directory`.
     """
@@ -67,6 +70,7 @@ class Saved:
     me: Known
     others: tuple[Known, ...]
     saved_ms: int
+    proven: bool = True
 
     @property
     def contacts(self) -> list[str]:
@@ -136,10 +140,11 @@ class Encoding:
         saved_ms: int,
         bytes_max: int,
         pace: Pace = lambda instances: instances,
+        sign: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        self._codec, self._me, self._others = codec, me, others
+        self._codec, self._me, self._others, self._sign = codec, me, others, sign
         self._saved_ms = saved_ms
-        self._room = bytes_max - _HEAD.size - CHECKSUM_BYTES
+        self._room = bytes_max - _HEAD.size - SIGNATURE_BYTES - CHECKSUM_BYTES
         self._pace = pace
         self.cut = 0
 
@@ -148,10 +153,14 @@ class Encoding:
         for piece in self._pieces():
             checksum.update(piece)
             yield piece
+        if self._sign is not None:
+            signature = self._sign(_said(self._codec, checksum.digest()))
+            checksum.update(signature)
+            yield signature
         yield checksum.digest()
 
     def _pieces(self) -> Iterator[bytes]:
-        yield _HEAD.pack(MAGIC, VERSION, self._saved_ms)
+        yield _HEAD.pack(MAGIC, VERSION, self._sign is not None, self._saved_ms)
         yield self._framed(self._me, ())
         for known in self._others:
             # what is surely too large is not even encoded
@@ -173,27 +182,49 @@ class Encoding:
 # from bytes -----------------------------------------------------------------------------------------------------------
 
 
-def decode(content: bytes, codec: Codec, limits: Limits) -> Saved:
+def decode(content: bytes, codec: Codec, limits: Limits, signing: Signing | None = None) -> Saved:
     """What was saved. Raises `WireError`, saying what is wrong, and nothing else. O(size)."""
     if content[: len(MAGIC)] != MAGIC:
         raise WireError("it is no snapshot of a peer")
     if len(content) < _HEAD.size:
         raise WireError("it ends in its first line")
-    _, version, saved_ms = _HEAD.unpack_from(content)
+    _, version, signed, saved_ms = _HEAD.unpack_from(content)
     if version > VERSION:
         raise WireError(f"its format is version {version}, and this release reads up to {VERSION}")
-    end = len(content) - CHECKSUM_BYTES
-    body = memoryview(content)[: max(end, 0)]
-    if end < _HEAD.size or blake2b(body, digest_size=CHECKSUM_BYTES).digest() != content[end:]:
+    sealed, end = memoryview(content)[: max(len(content) - CHECKSUM_BYTES, 0)], len(content) - CHECKSUM_BYTES
+    if end < _HEAD.size or _digest(sealed) != content[end:]:
         raise WireError("its checksum is wrong: it was cut off or changed")
+    body = sealed[: max(end - SIGNATURE_BYTES, 0)] if signed else sealed
     try:
-        return _read(body, codec, limits, saved_ms)
+        saved = _read(body, codec, limits, saved_ms)
+        if signing is None or signing.sign is None or (signed and _is_mine(body, bytes(sealed[len(body) :]), codec, signing)):
+            return saved
+        return _addresses(saved)
     except ForeignCluster:
         raise WireError("it is of another cluster, or of the same with a secret or without") from None
     except WireError:
         raise
     except Exception as error:  # noqa: BLE001 - as for what strangers send
         raise WireError(f"malformed: {type(error).__name__}") from None
+
+
+def _digest(body: memoryview) -> bytes:
+    return blake2b(body, digest_size=CHECKSUM_BYTES).digest()
+
+
+def _said(codec: Codec, digest: bytes) -> bytes:
+    """What is signed."""
+    return _CONTEXT + codec.cluster_hash + digest
+
+
+def _is_mine(body: memoryview, signature: bytes, codec: Codec, signing: Signing) -> bool:
+    return signing.verify(signing.public, _said(codec, _digest(body)), signature)
+
+
+def _addresses(saved: Saved) -> Saved:
+    """Whoever wrote that may have written anything: somebody to dial is all it tells."""
+    others = tuple(replace(known, instances=()) for known in saved.others)
+    return Saved(replace(saved.me, incarnation=(0, 0)), others, saved.saved_ms, proven=False)
 
 
 def _read(body: memoryview, codec: Codec, limits: Limits, saved_ms: int) -> Saved:

@@ -17,6 +17,7 @@ from gossip.core.messages import Header, Ping
 from gossip.core.past import Past
 from gossip.core.saved import ENDED_MAX, MAGIC, VERSION, Encoding, Known, Saved, carried_on, decode, me_of, others_of
 from gossip.core.selfhood import RISE_START_MAX
+from gossip.core.signatures import Signing
 from gossip.errors import WireError
 from gossip.model import Instance, InstanceState, Labels, MemberState
 
@@ -41,7 +42,7 @@ def sealed(body: bytes) -> bytes:
 
 
 def framed(*frames: bytes) -> bytes:
-    head = MAGIC + VERSION.to_bytes(2, "big") + bytes(8)
+    head = MAGIC + VERSION.to_bytes(2, "big") + bytes(9)
     return sealed(head + b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames))
 
 
@@ -233,6 +234,43 @@ def test_mutations_under_a_right_checksum_decode_or_are_refused(data: st.DataObj
     except WireError:
         return
     assert all(one.state is not InstanceState.UP for other in found.others for one in other.instances)
+
+
+# signed ---------------------------------------------------------------------------------------------------------------
+
+
+def signing(secret: bytes) -> Signing:
+    """As Ed25519, as far as it matters here."""
+    return Signing(
+        lambda public, message, signature: signature == blake2b(message, key=public, digest_size=64).digest(),
+        lambda message: blake2b(message, key=secret, digest_size=64).digest(),
+        secret,
+    )
+
+
+def test_a_signing_peer_believes_a_file_of_its_own_key_and_of_any_other_the_addresses_alone(make: Any) -> None:
+    me, other = known(make, "me"), known(make, "bb", make.instance("i1"))
+    mine, theirs = signing(b"mine"), signing(b"theirs")
+    content = b"".join(Encoding(CODEC, me, [other], saved_ms=0, bytes_max=1 << 20, sign=mine.sign))
+    whole = decode(content, CODEC, LIMITS, mine)
+    assert (whole.proven, whole.me, [len(one.instances) for one in whole.others]) == (True, me, [1])
+    assert decode(content, CODEC, LIMITS) == whole  # who does not sign asks for no signature
+    for strange, key in [(content, theirs), (encoded(me, other), mine)]:
+        found = decode(strange, CODEC, LIMITS, key)
+        assert (found.proven, found.me.incarnation, found.contacts) == (False, (0, 0), [other.contact])
+        assert [one.instances for one in found.others] == [()]
+
+
+def test_of_a_signed_file_no_bit_may_change_either(make: Any) -> None:
+    key = signing(b"mine")
+    content = b"".join(Encoding(CODEC, known(make, "me"), [], saved_ms=0, bytes_max=1 << 20, sign=key.sign))
+    for at in range(len(content)):
+        with pytest.raises(WireError):
+            decode(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], CODEC, LIMITS, key)
+        with pytest.raises(WireError):
+            decode(content[:at], CODEC, LIMITS, key)
+    forged = sealed(content[: -32 - 64] + bytes(64))  # with the checksum that belongs to it
+    assert not decode(forged, CODEC, LIMITS, key).proven
 
 
 def test_the_past_of_a_first_start_is_none(bench: Any) -> None:
