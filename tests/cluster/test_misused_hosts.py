@@ -132,7 +132,8 @@ if fault.startswith("reader"):
 else:
     for number in range(5):
         peer.register("orders", id=f"o{number}", port=1 + number, check=Check(fail, interval=0.05, timeout=0.1))
-until(lambda: len(peer.lookup("orders")) >= 1 and len(other.lookup("orders")) >= 1)
+known = lambda: other.lookup("orders", include_draining=True)
+until(known)
 changing = other.register("payments", port=9)
 longest, seen, changes, end = 0.0, 0.0, 0, time.monotonic() + options["seconds"]
 while time.monotonic() < end:
@@ -145,7 +146,7 @@ while time.monotonic() < end:
     seen = max(seen, time.monotonic() - at)
     longest = max(longest, timed(lambda: peer.lookup("orders")), timed(lambda: peer.status()))
 if fault.startswith("check"):
-    until(lambda: all(one.state == "CRITICAL" for one in other.lookup("orders")))
+    until(lambda: [one.state for one in known()] == ["CRITICAL"] * 5)
 told = {"longest_s": longest, "seen_s": seen, "changes": changes}
 told["close_s"] = max(timed(peer.close), timed(other.close))
 print(json.dumps({**told, "t": time.monotonic()}), flush=True)
