@@ -249,7 +249,7 @@ def test_the_keyboard_reaches_everything(street: Street, look: Look) -> None:
     page.keyboard.press("/")
     page.keyboard.type("orders")
     assert page.locator("#filter").input_value() == "orders"
-    page.wait_for_function("location.hash === '#q=orders'")
+    until(lambda: page.evaluate("location.hash") == "#q=orders", "what is typed stands in the address")
     page.keyboard.press("Tab")
     page.locator("#overlay .node[tabindex='0']").focus()
     names = []

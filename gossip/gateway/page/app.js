@@ -18,6 +18,7 @@ import { setUpTheme } from "./theme.js";
 import { Later } from "./later.js";
 
 const STATUS_MS = 5000;
+const DRAW_MS = 100;
 const SAID_MS = 3000; // the screen reader is spoken to at most so often
 const STATES = {
   isolated: "This gateway hears nobody it should hear. What stands here is the last it knew, and may be old.",
@@ -34,7 +35,7 @@ const events = new EventsView(byId("events"), byId("events-none"), { onWhy: why 
 const story = new WhyDialog(store, { onClose: () => go({ why: "" }) });
 
 let waiting = null; // events that came while a snapshot was fetched
-let frame = 0;
+let [frame, timer, drawn] = [0, 0, 0];
 let known = place();
 
 // what comes in -------------------------------------------------------------------------------------------------------------------
@@ -87,6 +88,8 @@ const refreshStatus = new Later(0, async () => {
   schedule();
 }).soon;
 
+const refreshStory = new Later(250, () => story.refresh()).soon;
+
 const refreshOverlay = new Later(250, async () => overlay.computed(await get("/v1/overlay"))).soon;
 
 const askLinks = (id) => get("/v1/overlay", { member: id }).then((answer) => overlay.computed(answer), () => {});
@@ -117,12 +120,22 @@ function ringService() {
 
 // what is drawn -------------------------------------------------------------------------------------------------------------------
 
+/** Draw with the next frame, but not again within a moment: a thousand changes in a second are ten drawings. */
 function schedule() {
-  frame ||= requestAnimationFrame(draw);
+  if (frame || timer) return;
+  const pause = drawn + DRAW_MS - performance.now();
+  if (pause > 0) timer = setTimeout(request, pause);
+  else request();
+}
+
+function request() {
+  timer = 0;
+  frame = requestAnimationFrame(draw);
 }
 
 function draw() {
   frame = 0;
+  drawn = performance.now();
   const dirty = store.taken();
   if (store.status) overlay.setSelf(store.status.id);
   catalogue.update(dirty);
@@ -135,7 +148,7 @@ function draw() {
   dirty.pulses.forEach((id) => overlay.pulse(id));
   if (dirty.events) {
     events.show(store, known.kind, matcher());
-    story.refresh();
+    refreshStory();
   }
   if (dirty.services.has(ringService()) || (!ring.service && dirty.services.size)) refreshRing();
   if (dirty.figures) drawFigures();

@@ -3,7 +3,7 @@
 // A place is a rank on the ring, so it moves only when a neighbour comes or goes, and then it glides. The dead stay where they
 // were, red, and fade; nobody moves up before they are gone.
 
-import { mark, say, svg } from "./dom.js";
+import { el, mark, say, svg } from "./dom.js";
 import { plural, shortened } from "./words.js";
 import { isGone } from "./store.js";
 
@@ -63,14 +63,16 @@ export class OverlayView {
   /** A member told something: a ring spreads from it. */
   pulse(id) {
     const node = this.nodes.get(id);
-    if (!node || STILL.matches || this.pulses >= PULSES_MAX || document.hidden) return;
+    if (!node?.at || STILL.matches || this.pulses >= PULSES_MAX || document.hidden) return;
     this.pulses += 1;
-    const wave = svg("circle", { class: "wave", r: 7 });
+    const wave = el("div", { class: "wave" }); // beside the drawing, not in it: so it moves without drawing anything anew
+    wave.style.left = `${this.size.width / 2 + node.at[0]}px`;
+    wave.style.top = `${this.size.height / 2 + node.at[1]}px`;
     wave.addEventListener("animationend", () => {
       this.pulses -= 1;
       wave.remove();
     });
-    node.group.prepend(wave);
+    this.element.parentElement.append(wave);
   }
 
   /** Redraw what the store says of the instances a member holds. */
