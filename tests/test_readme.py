@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def told(url: str) -> dict[str, list[dict[str, str]]]:
+    with urllib.request.urlopen(url) as answer:
+        return dict(json.load(answer))
+
+
+def until(fact: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60.0
+    while not fact():
+        assert time.monotonic() < deadline, "not within a minute"
+        time.sleep(0.05)
 
 
 def headings(text: str) -> list[str]:
@@ -50,3 +70,26 @@ def test_the_benchmarks_named_explain_themselves() -> None:
     run = subprocess.run(asked, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
     assert {"lookup", "visibility", "detection"} <= set(re.findall(r"\w+", run.stdout))
     assert "usage" in run.stdout
+
+
+def test_the_page_shows_who_saw_a_killed_process_go() -> None:
+    """The commands of the section, with nothing changed but a cluster and a port of their own."""
+    launch, gateway = next(body for language, body in BLOCKS if language == "sh" and "gossip gateway" in body).splitlines()
+    cluster = ["--cluster", f"readme-{uuid.uuid4().hex[:8]}"]
+    launching = [sys.executable, *shlex.split(launch)[1:], *cluster]
+    serving = [sys.executable, "-m", "gossip.cli.main", *shlex.split(gateway)[1:], *cluster, "--listen", "127.0.0.1:0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
+    with subprocess.Popen(launching, **pipes) as launched, subprocess.Popen(serving, **pipes) as served:  # type: ignore[call-overload]
+        try:
+            victim = next(found for line in launched.stdout if (found := re.search(r"(peer-3) is up: pid (\d+)", line)))
+            url = next(found[0] for line in served.stdout if (found := re.search(r"http://\S+(?=,)", line)))
+            until(lambda: "peer-3" in {one["name"] for one in told(f"{url}/v1/members")["members"]})
+            until(lambda: len(told(f"{url}/v1/services")["services"]) >= 4)
+            os.kill(int(victim[2]), signal.SIGKILL)
+            until(lambda: re.search(r"peer-3-\w+ is gone: its links closed at ", str(told(f"{url}/v1/events"))))
+            with urllib.request.urlopen(f"{url}/") as page:
+                assert b"<title>gossip</title>" in page.read()
+        finally:
+            for process in (launched, served):
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=60)

@@ -27,7 +27,8 @@ export function line(event, store, onWhy) {
     button.onclick = () => onWhy(subject.name);
     row.append(button);
   }
-  row.append(el("p", { title: event.reason }, store.named(event.reason)));
+  const pieces = store.named(event.reason).map((piece, at) => (at % 2 ? el("span", { class: "whole-word" }, piece) : piece));
+  row.append(el("p", { title: event.reason }, ...pieces));
   return row;
 }
 

@@ -66,9 +66,14 @@ export class Store {
     return (this.names.get(member.name) ?? 0) > 1 ? id : member.name;
   }
 
-  /** A reason with the names of members in place of their ids. */
+  /** A reason in pieces; each second one is the name of a member, in place of its id. */
   named(reason) {
-    return reason.replace(/[\w.:%@[\]/-]*[\w\]]/g, (word) => (this.members.has(word) ? this.nameOf(word) : word));
+    const pieces = [""];
+    for (const word of reason.split(/([\w.:%@[\]/-]*[\w\]])/)) {
+      if (this.members.has(word)) pieces.push(this.nameOf(word), "");
+      else pieces[pieces.length - 1] += word;
+    }
+    return pieces;
   }
 
   get names() {
