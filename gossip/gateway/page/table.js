@@ -87,11 +87,11 @@ export class Table {
     this.columns.forEach((column, at) => this.#cell(row, at, column.of(item)));
   }
 
-  /** Only one column, of one row. */
+  /** Only one column, of one row; nothing where the item is gone and its row waits for the next drawing. */
   refresh(key, name, item) {
     const row = this.rows.get(key);
     const at = this.columns.findIndex((column) => column.name === name);
-    if (row) this.#cell(row, at, this.columns[at].of(item));
+    if (row && item) this.#cell(row, at, this.columns[at].of(item));
   }
 
   #cell(row, at, given) {
