@@ -22,6 +22,7 @@ from .worlds import RealWorld, SimulatedWorld
 
 HOSTS = 5
 AT_ONCE = 4  # clusters of five processes: what a machine of two cores bears
+LONG_S = 60
 SEEDS = 10  # of the simulated twin
 LENIENCE = 2.0  # a busy machine is no defect: what is asked for is held by `make faults`, twice that by every run
 
@@ -100,13 +101,17 @@ def begun(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def plays(bed: None, request: pytest.FixtureRequest) -> Iterator[dict[Play, Future[scenes.Figures]]]:
-    """All scenes of this run, being played; the longest first."""
+    """All scenes of this run, being played: those of every test run first, then the longest."""
     wanted = {item.callspec.params.get("play") for item in request.session.items if hasattr(item, "callspec")}
     troupe = Troupe()
     try:
-        yield {play: troupe.begin(play) for play in sorted((p for p in wanted if p), key=lambda play: -play.seconds)}
+        yield {play: troupe.begin(play) for play in sorted((p for p in wanted if p), key=_turn)}
     finally:
         troupe.close()
+
+
+def _turn(play: Play) -> tuple[bool, int]:
+    return play.seconds >= LONG_S, -play.seconds
 
 
 @pytest.fixture
