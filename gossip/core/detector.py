@@ -389,6 +389,8 @@ class Detector:
         if charge.subject == me.id:
             if life >= me.life and not (local.seal.required and self._leaps(me, charge, now)):  # nobody believes those
                 self._name_accuser(accuser, now)
+                if charge.incarnation == me.incarnation:  # not a former life, of which it is true
+                    self._tell_what_is_said(accuser, charge.evidence, now)
                 self._refute(*life, now)
             return False
         origin = local.table.origins.get(charge.subject)
@@ -430,6 +432,15 @@ class Detector:
         if self._local.seal.verifies and self._accusers.misbehaved(accuser, now):
             why = f"{accuser}, or whoever speaks in its name, accused this living peer {ACCUSED_MAX} times within {ACCUSED_S:g} s"
             self._local.notice(accuser, f"{why}; accusations are unsigned claims, and this peer refuted them")
+
+    def _tell_what_is_said(self, accuser: str, evidence: Evidence, now: float) -> None:
+        """Whoever is heard by nobody hears all others, and would show a cluster at peace that holds it dead."""
+        me = self._local.me
+        why = (
+            f"{accuser} says that this peer is {evidence.name.lower()}: it was not reached at {me.contact} or {me.publisher}. "
+            "Should those be unreachable, others hide what is registered here: check advertise= and the firewall"
+        )
+        self._local.bounds.tell("accusations_of_me", me.id, why, now)
 
     def _leaps(self, origin: Origin, charge: Charge, now: float) -> bool:
         """No life or pulse that the subject could only refute by leaping itself."""

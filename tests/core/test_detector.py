@@ -354,6 +354,16 @@ def test_an_accusation_of_me_is_refuted(bench: Any, make: Any) -> None:
     assert len(bench.refuted) == 1
 
 
+def test_the_accused_tells_its_user_where_it_was_not_reached_once_a_minute(bench: Any) -> None:
+    me = bench.local.me
+    for counter, (now, times) in enumerate([(1.0, 1), (2.0, 0), (62.0, 1)]):
+        bench.effects(Happened)
+        bench.hear(Accusation("b", (1, 1), counter, (Charge("me", me.incarnation, 3, CLOSED),)), now)
+        told = [event.reason for event in bench.effects(Happened) if event.kind is EventKind.NOTICE and event.subject == "me"]
+        assert len(told) == times
+        assert all("b says that this peer is closed" in text and me.contact in text and me.publisher in text for text in told)
+
+
 def test_a_higher_pulse_refutes_an_accusation(bench: Any) -> None:
     bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
     bench.effects()

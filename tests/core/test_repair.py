@@ -357,7 +357,7 @@ def test_an_accusation_of_me_over_a_conversation_is_answered_with_my_new_state(p
     a, _ = pair
     charge = Charge("n1", a.local.me.incarnation, 4, Evidence.SILENT)
     effects = a.handle(Asked(b"t", make.codec.encode(Accusation("n9", (1, 1), 1, (charge,)))), 1.0)
-    (state,) = [make.codec.decode(e.frame) for e in effects if not isinstance(e, Publish)]
+    (state,) = [make.codec.decode(e.frame) for e in effects if isinstance(e, Answer)]
     assert (state.origin, state.header.pulse) == ("n1", 5)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nodes.launch import Launcher, Worker, ask_all, until
+from nodes.launch import Launcher, Told, Worker, ask_all, until
 
 from ..cluster.conftest import free_ports, nobody_hidden, of_member, register_one_each
 from .proxy import Proxy
@@ -59,6 +59,14 @@ class Setting:
         """The one behind is hidden from all others."""
         for worker in self.others:
             worker.wait_event(of_member("MEMBER_DEAD", self.behind.id), PATIENCE_S, f"MEMBER_DEAD at {worker.name}")
+
+    def told(self) -> None:
+        """The one behind, to whom all looks well, says to its user what the others hold against it."""
+
+        def says_so(event: Told) -> bool:
+            return event["kind"] == "NOTICE" and self.behind.address in event["reason"]
+
+        self.behind.wait_event(says_so, PATIENCE_S, "a NOTICE that names the address that is not reached")
 
 
 @contextmanager
@@ -111,6 +119,7 @@ def test_connections_that_are_cut_are_made_again_and_nobody_is_hidden(setting: S
 def test_a_peer_whose_ports_refuse_is_hidden_and_is_back_when_they_answer(setting: Setting) -> None:
     setting.each(Proxy.refuse)
     setting.hidden()
+    setting.told()
     setting.register(setting.behind)
     setting.register(setting.others[0])
     setting.each(Proxy.restore)
@@ -121,6 +130,7 @@ def test_a_peer_whose_ports_refuse_is_hidden_and_is_back_when_they_answer(settin
 def test_a_peer_whose_ports_are_frozen_is_hidden_and_is_back_when_they_thaw(setting: Setting) -> None:
     setting.each(Proxy.freeze)
     setting.hidden()
+    setting.told()
     setting.register(setting.behind)
     setting.each(Proxy.restore)
     setting.agree()
