@@ -33,6 +33,7 @@ COMPUTING = frozenset("catalogue core properties simulation test_transcripts.py"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, metavar="N", help="seed of the random tests; by default a new one in every run")
     parser.addoption("--record-faults", action="store_true", help="run what measures the fault matrix alone, and write it down")
+    parser.addoption("--signed", action="store_true", help="tests/cluster: every peer of every test has a key of its own")
     parser.addoption("--rewrite", action="store_true", help="write the transcripts anew, as the core behaves now")
 
 

@@ -158,6 +158,7 @@ class Author:
 
     def refute(self, pulse: int) -> None:
         """Raise my pulse above an accusation's (SWIM's incarnation number, section 4.2)."""
+        self._local.counters["refutations"] += 1
         raised = max(pulse, self._me.header.pulse) + 1
         if raised > PULSE_MAX:
             self.rise_above(self._me.incarnation)

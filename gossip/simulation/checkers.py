@@ -1,8 +1,9 @@
-"""The invariants I1 … I10 but I8, judged by the book of what really happened, never by the peers' own tables.
+"""The invariants I1 … I10, judged by the book of what really happened, never by the peers' own tables.
 
 Safety is judged with every event at every peer: I2 no resurrection, I4 no false death, I6 no half of a change, I9
 monotonic; I5 bounds and the reads of I6 once a simulated second, at some peers in turn. Convergence is judged when the
-faults are over: I1 nothing lost, I2 nothing too many, I3 one view. I7 is whatever a peer raises, I10 the trace of the run.
+faults are over: I1 nothing lost, I2 nothing too many, I3 one view. I8, where peers sign: what is shown of a peer is what the
+driver had it say, and what it did not withdraw stays. I7 is whatever a peer raises, I10 the trace of the run.
 A broken invariant is a value.
 """
 
@@ -50,13 +51,14 @@ class Broken:
 class Shown:
     """What one peer has told its readers, folded from its events alone."""
 
-    __slots__ = ("buried", "lives", "members", "newest", "peer", "records", "removed")
+    __slots__ = ("buried", "lives", "members", "newest", "peer", "records", "removed", "taken")
 
     def __init__(self, peer: SimulatedPeer, *, closely: bool) -> None:
         self.peer = peer
         self.records: dict[InstanceKey, str] = {}  # key -> mark
         self.members = {peer.id}
         self.removed: dict[str, tuple[float, str]] = {}  # marks just removed: when, and whose; its death may be told next
+        self.taken: dict[str, tuple[float, str]] = {}  # the same of marks that nobody withdrew
         self.buried: set[str] = set()  # marks whose own removal was seen
         self.lives: dict[str, int] = {}  # line -> the latest life of it that was seen
         self.newest: dict[str, tuple[tuple[int, int], int]] | None = {} if closely else None
@@ -74,6 +76,7 @@ class Checkers:
         self._began = cluster.network.now
         self._random = Random(seed)  # its own: looking must not change what happens
         self._bounds = _bounds(cluster)
+        self.authentic = False  # whether I8 is judged: some peers are not what the driver made them
 
     # finding ----------------------------------------------------------------------------------------------------------
 
@@ -103,6 +106,8 @@ class Checkers:
             return
         if shown.removed:
             self._bury(shown, effect)
+        if shown.taken:
+            self._judge_taken(shown, effect)
         if type(effect) is Changed:
             self._changed(shown, effect.before, effect.after)
         elif type(effect) is Happened and effect.kind is not EventKind.NOTICE:
@@ -117,6 +122,17 @@ class Checkers:
                 del shown.removed[mark]
                 if owner != hidden:
                     shown.buried.add(mark)
+
+    def _judge_taken(self, shown: Shown, effect: Changed | Happened) -> None:
+        """Taken away though its owner lives and did not withdraw it; unless it is held dead, which I4 judges."""
+        hidden = effect.subject if type(effect) is Happened and effect.kind in HIDDEN else None
+        now = self.cluster.network.now
+        for mark, (at, owner) in list(shown.taken.items()):
+            if owner == hidden or at < now:
+                del shown.taken[mark]
+                if owner != hidden:
+                    key = self.truth.acts[mark].key
+                    self.found("I8", f"{key} was taken away though {owner} did not withdraw it", shown.peer, key[1], owner)
 
     def _changed(self, shown: Shown, before: Instance | None, after: Instance | None) -> None:
         known = after or before
@@ -135,9 +151,12 @@ class Checkers:
     def _judge_record(self, shown: Shown, record: Instance, mark: str) -> None:
         act = self.truth.acts.get(mark)
         if act is None or _told(record) != _told(act.made):
-            self.found("I6", f"{record} is nothing that anybody registered", shown.peer, record.id)
+            invariant = "I8" if self.authentic else "I6"
+            self.found(invariant, f"{record} is nothing that anybody registered", shown.peer, record.id)
             return
         owner = act.owner
+        if self.authentic and record.origin != act.made.origin:
+            self.found("I8", f"{record} is not what {act.made.origin} registered", shown.peer, record.id)
         if mark in shown.buried:
             what = f"{record.key} of {owner.line} came back after its removal was seen"
             self.found("I2", what, shown.peer, record.id, owner.line)
@@ -156,6 +175,8 @@ class Checkers:
                 shown.buried.add(mark)
             elif act.owner.peer.id in shown.members:
                 shown.removed[mark] = now, act.owner.peer.id
+        elif act is not None and self.authentic and not successor and act.owner.lives:
+            shown.taken[mark] = now, act.owner.peer.id
 
     def _happened(self, shown: Shown, effect: Happened) -> None:
         if effect.kind in HIDDEN:
@@ -166,6 +187,8 @@ class Checkers:
             self._judge_numbers(shown, effect.after)
         if effect.kind is EventKind.MEMBER_DEAD:
             self._judge_death(shown, effect)
+        if effect.kind is EventKind.MEMBER_LEFT and self.authentic and self.truth.owner_of(effect.subject) is not None:
+            self.found("I8", f"{effect.subject} did not say goodbye", shown.peer, effect.subject)
 
     def _judge_numbers(self, shown: Shown, member: Member) -> None:
         assert shown.newest is not None

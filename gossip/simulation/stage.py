@@ -99,11 +99,12 @@ class Stage:
         seconds: float,
         config: Config | None = None,
         grace_s: float = 10.0,
+        signed: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.seed, self.size, self.seconds = seed, peers, seconds
         self.random = Random(seed ^ 0x5EED)
-        self.cluster = Cluster(seed, config=config)
+        self.cluster = Cluster(seed, config=config, signed=signed)
         self.network = self.cluster.network
         self.cluster.on_event.append(self.saw)
         self.truth = Truth(grace_s=grace_s)

@@ -21,14 +21,23 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0  # for what must come to pass and has no figure of its own here; speed belongs to the benchmarks
 
 
+OPEN_AND_SIGNED = pytest.mark.parametrize("launch", ["open", "signed"], indirect=True)
+
+
 @pytest.fixture
-def launch() -> Iterator[Callable[..., Launcher]]:
-    """Makes launchers of a cluster of this test's own; at the end, no process of theirs may be left."""
+def launch(request: pytest.FixtureRequest) -> Iterator[Callable[..., Launcher]]:
+    """Makes launchers of a cluster of this test's own; at the end, no process of theirs may be left.
+
+    With `OPEN_AND_SIGNED` twice, the second time each peer with a key of its own; with `--signed` always so.
+    """
+    signed = getattr(request, "param", "open") == "signed" or request.config.getoption("--signed")
     launchers: list[Launcher] = []
     cluster = f"test-{uuid.uuid4().hex}"
     with ExitStack() as stack:
 
         def make(**options: Any) -> Launcher:
+            if signed:
+                options.setdefault("signing_key", "new")
             launchers.append(stack.enter_context(Launcher(cluster, **options)))
             return launchers[-1]
 

@@ -8,11 +8,12 @@ import pytest
 
 from nodes.launch import Launcher, ask_all
 
-from .conftest import DEADLINE_S, free_ports, names, nobody_hidden, register_one_each
+from .conftest import DEADLINE_S, OPEN_AND_SIGNED, free_ports, names, nobody_hidden, register_one_each
 
 Launch = Callable[..., Launcher]
 
 
+@OPEN_AND_SIGNED
 def test_ten_peers_hold_equal_views_and_give_equal_answers(launch: Launch) -> None:
     cluster = launch()
     workers = cluster.peers(names(10))

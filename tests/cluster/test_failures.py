@@ -13,6 +13,7 @@ from nodes.launch import Launcher
 
 from .conftest import (
     DEADLINE_S,
+    OPEN_AND_SIGNED,
     accusations_by,
     all_linked,
     free_ports,
@@ -61,6 +62,7 @@ def test_a_killed_peer_is_gone_at_all_others_and_nobody_else_is(launch: Launch, 
     )
 
 
+@OPEN_AND_SIGNED
 @pytest.mark.parametrize(("count", "dying"), [(5, 2), (3, 2), (2, 1)])
 def test_peers_that_die_together_are_gone_at_the_others(launch: Launch, count: int, dying: int) -> None:
     cluster = launch()
@@ -115,6 +117,7 @@ def test_a_peer_that_leaves_is_known_to_have_left_and_ends_with_0(launch: Launch
     nobody_hidden(others)
 
 
+@OPEN_AND_SIGNED
 def test_a_peer_that_vanishes_without_a_goodbye_is_dead_not_left(launch: Launch) -> None:
     cluster = launch()
     *others, vanishing = standing(cluster, 4)

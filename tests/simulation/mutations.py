@@ -18,6 +18,7 @@ from gossip.core import dialer, linking, local, merge, node, origin, overlay, se
 from gossip.core.detector import Detector
 from gossip.core.digests import Digests
 from gossip.core.origin import Outcome
+from gossip.core.signatures import Seal
 from gossip.simulation.scenarios import play
 
 
@@ -180,6 +181,27 @@ def believe_one_accuser() -> None:
     Detector._judge = judge
 
 
+def believe_what_is_not_signed() -> None:
+    Seal.accepts = lambda self, delta, frame, known: True
+
+
+def believe_three_who_say_closed() -> None:
+    Detector._found_closed = lambda self, one, case: True
+
+
+def hear_any_heartbeat() -> None:
+    node.Node._is_its_own = lambda self, beat, frame, one: True
+
+
+def believe_in_lives_that_nobody_signed() -> None:
+    def leaps(self: Any, one: Any, charge: Any, now: float) -> bool:
+        if charge.incarnation == one.incarnation:
+            return bool(self._local.is_leap_of_version(one.header.pulse, charge.pulse))
+        return bool(self._local.is_leap_of_life(one.incarnation[0], charge.incarnation[0], now))
+
+    Detector._leaps = leaps
+
+
 MUTATIONS = {
     mutation.name: mutation
     for mutation in (
@@ -196,6 +218,10 @@ MUTATIONS = {
         Mutation("late-delta", "let any late delta void a verdict", "half-change", let_any_late_delta_void_a_verdict, 24, 0.5),
         Mutation("newcomer", "link a newcomer everywhere at once", "newcomers", link_a_newcomer_everywhere_at_once, 60, 0.2),
         Mutation("digests", "compare no digests", "partition", compare_no_digests, 10, 0.7),
+        Mutation("signatures", "believe what is not signed", "insiders", believe_what_is_not_signed, 12, 0.1),
+        Mutation("closed", "believe three who say closed", "insiders", believe_three_who_say_closed, 20, 0.3),
+        Mutation("beats", "hear heartbeats that are not signed", "insiders", hear_any_heartbeat, 12, 0.05),
+        Mutation("lives", "believe in lives that nobody signed", "insiders", believe_in_lives_that_nobody_signed, 20, 0.3),
         Mutation("one-accuser", "believe one accuser at once", "loss", believe_one_accuser, 16, 0.7),
     )
 }

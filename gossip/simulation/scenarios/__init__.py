@@ -18,7 +18,7 @@ from ...config import Config
 from ...errors import ConfigError
 from ..checkers import Broken
 from ..stage import Report, Stage
-from . import deaths, joining, lives, mix, splits, weather
+from . import deaths, insiders, joining, lives, mix, splits, weather
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Scenario:
     config: Config | None = None
     grace_s: float = 10.0
     least: int = 3
+    signed: bool = False  # whether all peers have keys, and refuse what is not signed
     seeds: int = 10  # with which `make sim` plays it
 
     def quick(self) -> Scenario:
@@ -78,6 +79,9 @@ _ALL = (
              "stale state of others ignored; full sync ≤ 15 s", config=_RETENTION, few=8),
     Scenario("reorder", "15", "every message three times, up to 30 s out of order, 2 s of delay", weather.reorder, 20, 3.0,
              "equal; applied = distinct deltas", few=10, brief=1.0, grace_s=60.0),
+    Scenario("insiders", "22", "a tenth of the peers forge, alter, replay, delete, inflate numbers and flood; all sign",
+             insiders.insiders, 20, 0.5, "0 forged, altered or replayed registrations accepted, 0 deleted; honest peers converge",
+             few=12, brief=0.2, grace_s=15.0, signed=True, seeds=100),
     Scenario("half-change", "28", "killed in the middle of a change; a change that arrives after the verdict", deaths.half_change,
              30, 1.0, "stays dead; no second life", few=24, brief=0.5),
     Scenario("two-of-one-host", "29", "two peers of one host die together", deaths.two_of_one_host, 30, 0.2,
@@ -116,7 +120,9 @@ def play(
     if size < chosen.least:
         raise ConfigError(f"the scenario {chosen.name!r} needs {chosen.least} peers or more, not {size}")
     seconds = 60 * (chosen.minutes if minutes is None else minutes)
-    stage = Stage(seed, peers=size, seconds=seconds, config=chosen.config, grace_s=chosen.grace_s, progress=progress)
+    stage = Stage(
+        seed, peers=size, seconds=seconds, config=chosen.config, grace_s=chosen.grace_s, signed=chosen.signed, progress=progress
+    )
     started, began = time.perf_counter(), stage.now
     with _without_collector():
         _run(chosen, stage)
