@@ -444,8 +444,8 @@ class Detector:
 
     def _leaps(self, origin: Origin, charge: Charge, now: float) -> bool:
         """No life or pulse that the subject could only refute by leaping itself."""
-        if charge.incarnation > origin.incarnation and self._local.seal.doubts_claims_of(origin.id):
-            return True  # it would have signed that life, and nobody else begins one for it
+        if self._local.seal.doubts_claims_of(origin.id):
+            return (charge.incarnation, charge.pulse) > origin.life  # it would have signed that, and nobody else can
         if charge.incarnation == origin.incarnation:
             return self._local.is_leap_of_version(origin.header.pulse, charge.pulse)
         return self._local.is_leap_of_life(origin.incarnation[0], charge.incarnation[0], now)

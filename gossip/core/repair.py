@@ -246,7 +246,7 @@ class Repair:
                 and (held is None or held.state is MemberState.DEAD)
                 and known.life >= (entry.incarnation, entry.pulse)
             ):
-                disputed.append(Charge(entry.origin, *known.life, Evidence.SILENT))
+                disputed.append(self._dispute_of(entry.origin, known.life))
         self._hand_over_goodbyes(talk)
         buckets = {bucket for bucket in range(BUCKETS) if talk.buckets[bucket >> 3] >> (bucket & 7) & 1}
         for mine in table.entries(buckets):
@@ -254,6 +254,11 @@ class Repair:
             if theirs is None or (theirs.incarnation, theirs.version) < (mine.incarnation, mine.version):
                 talk.offers.append(mine)
         self._dispute(talk, disputed, now)
+
+    def _dispute_of(self, id: str, life: tuple[Incarnation, int]) -> Charge:
+        """Somebody is dead here: at all that is held against it, or what it refutes would not suffice."""
+        held = [(charge.incarnation, charge.pulse) for charge in self._charges_against(id)]
+        return Charge(id, *max((life, *held)), Evidence.SILENT)
 
     def _hand_over_goodbyes(self, talk: Conversation) -> None:
         """Those they hold alive and I saw leave: hand over the goodbye at once."""
@@ -427,7 +432,7 @@ class Repair:
                 and (held is None or held.state is MemberState.DEAD)
                 and known.life >= (entry.incarnation, entry.pulse)
             ):
-                charges.append(Charge(entry.origin, *known.life, Evidence.SILENT))
+                charges.append(self._dispute_of(entry.origin, known.life))
         for start in range(0, len(charges), 64):
             accusation = self._accuse(charges[start : start + 64], now)
             if accusation is not None:

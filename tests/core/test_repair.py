@@ -166,6 +166,21 @@ def test_who_is_held_dead_by_its_partner_refutes_within_the_conversation(pair: A
     assert ended(a)
 
 
+@pytest.mark.parametrize("asker_holds", [True, False])
+def test_who_is_held_dead_at_a_pulse_it_never_had_is_told_that_and_refutes_all_of_it(
+    pair: Any, wire: Any, make: Any, asker_holds: bool
+) -> None:
+    a, b = pair
+    wire.talk(a, b, 1.0)
+    holder, held = (a, b) if asker_holds else (b, a)
+    life = held.local.me.incarnation
+    holder._detector.hear(Accusation("x", make.life, 1, (Charge(held.id, life, 500, Evidence.SILENT),)), b"", 1.0)
+    die(holder, held.id)
+    wire.talk(a, b, 2.0)
+    assert holder.local.table.origins[held.id].state is MemberState.ALIVE
+    assert held.local.me.header.pulse == 501
+
+
 @pytest.mark.parametrize("forgotten", ["asker", "answerer"])
 def test_a_floor_is_enough_to_dispute_a_life(pair: Any, wire: Any, make: Any, forgotten: str) -> None:
     a, b = pair

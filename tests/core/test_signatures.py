@@ -415,25 +415,29 @@ def test_three_who_say_that_links_closed_are_believed_once_i_found_so_myself(
     node: Node, pen: Pen, make: Any, issue: Callable[..., Signing]
 ) -> None:
     origin = known(node, pen)
-    others = [Pen(make, issue(), f"other{number}", 30 + number) for number in range(3)]
+    others = [Pen(make, issue(), f"other{number}", 30 + number) for number in range(4)]
     for other in others:
         push(node, other.state())
-    effects = [effect for other in others for effect in accuse(node, make, pen.id, other.id, 1.0)]
+    effects = [effect for other in others[:3] for effect in accuse(node, make, pen.id, other.id, 1.0)]
     probes = [effect.endpoint for effect in effects if type(effect) is Probe]
     assert (probes, origin.state) == ([origin.publisher], MemberState.SUSPECTED)
     node.handle(Probed(origin.publisher, ProbeOutcome.OPEN), 1.1)
     assert origin.state is MemberState.SUSPECTED
-    accuse(node, make, pen.id, others[0].id, 1.15, counter=2, pulse=1)
-    for other in others[1:]:
-        accuse(node, make, pen.id, other.id, 1.15, counter=2, pulse=1)
+    effects = accuse(node, make, pen.id, others[3].id, 1.15)
+    assert [effect.endpoint for effect in effects if type(effect) is Probe] == probes, "it may have been ending"
     node.handle(Probed(origin.publisher, ProbeOutcome.REFUSED), 1.2)
     assert origin.state is MemberState.DEAD
 
 
-def test_a_life_that_its_origin_never_signed_is_not_accused(node: Node, pen: Pen, make: Any) -> None:
+@pytest.mark.parametrize("claimed", [{"life": (1_001, 0)}, {"pulse": 1}])
+def test_a_life_or_pulse_that_its_origin_never_signed_is_not_accused(
+    node: Node, pen: Pen, make: Any, claimed: dict[str, Any]
+) -> None:
     origin = known(node, pen)
-    accuse(node, make, pen.id, "x", 1.0, life=(make.life[0] + 1, 0))
+    accuse(node, make, pen.id, "x", 1.0, **claimed)
+    accuse(node, make, node.id, "x", 1.0, counter=2, **claimed)
     assert (origin.state, node._detector.cases) == (MemberState.ALIVE, {})
+    assert node.local.me.version == 1, "nobody believes it, so there is nothing to refute"
 
 
 def test_nobody_accuses_in_my_name(node: Node, pen: Pen, make: Any) -> None:
@@ -450,7 +454,7 @@ def test_who_is_accused_again_and_again_refutes_each_at_a_bounded_rate_and_names
     for number in range(200):
         now = 1.0 + number / 100
         me = node.local.me
-        effects += accuse(node, make, me.id, "insider", now, pulse=me.header.pulse + 3, counter=number)
+        effects += accuse(node, make, me.id, "insider", now, pulse=me.header.pulse, counter=number)
         effects += node.tick(now)
     refuted = node.local.me.version - 1
     assert refuted <= REFUTATIONS_AT_ONCE + 2 * REFUTATIONS_PER_S + 1

@@ -265,7 +265,7 @@ def insiders(stage: Stage) -> None:
     stage.checkers.authentic = True
     stage.grow()
     cast = {peer: Insider(stage, peer) for peer in stage.some(stage.living, SHARE)}
-    stage.truth.trouble(cast, float("inf"))  # others may cut their links, and lose sight of them
+    stage.truth.trouble(cast)  # others may cut their links, and lose sight of them
     stage.cluster.tap = lambda peer, input: cast[peer].overhear(input) if peer in cast else None
     honest = [peer for peer in stage.living if peer not in cast]
     _hang_one(stage, cast, honest)
@@ -283,7 +283,7 @@ def insiders(stage: Stage) -> None:
         stage.run(STEP_S)
     stage.cluster.tap = None
     _tell(stage, cast, honest)
-    stage.truth.trouble(cast, stage.now)
+    stage.truth.ease(cast, stage.now)
     stage.calm(90.0)  # whose link was cut for a minute is found again after it
 
 
