@@ -27,8 +27,6 @@ from .conftest import (
 )
 from .measured import Record, after, quantile, rest_until, simulated, spread
 
-HUNG_S = 10.0
-
 Launch = Callable[..., Launcher]
 
 
@@ -74,9 +72,11 @@ def test_peers_that_die_together_are_gone_at_the_others(launch: Launch, count: i
     nobody_hidden(others, but=victims)
 
 
-@pytest.mark.parametrize(("count", "written"), [(10, True), (5, False)], ids=["written-meanwhile", "nothing-written"])
+@pytest.mark.parametrize(
+    ("count", "hung_s", "written"), [(10, 10.0, True), (5, 5.0, False)], ids=["written-meanwhile", "nothing-written"]
+)
 def test_a_hung_peer_is_hidden_and_comes_back_and_accuses_nobody(
-    launch: Launch, record: Record, count: int, written: bool
+    launch: Launch, record: Record, count: int, hung_s: float, written: bool
 ) -> None:
     cluster = launch()
     *others, hung = standing(cluster, count)
@@ -86,7 +86,7 @@ def test_a_hung_peer_is_hidden_and_comes_back_and_accuses_nobody(
     cluster.agree(others, {"orders": count - 1}, DEADLINE_S)
     if written:
         others[0].call("register", service="payments", id="payments-1", port=9001)
-    rest_until(stopped + HUNG_S)
+    rest_until(stopped + hung_s)
     resumed = time.monotonic()
     hung.cont()
     back = [after(worker, resumed, put_by(hung), f"{hung.name} back") for worker in others]
@@ -97,7 +97,7 @@ def test_a_hung_peer_is_hidden_and_comes_back_and_accuses_nobody(
     record(
         9,
         "Z",
-        what=f"SIGSTOP for {HUNG_S:g} s of 1 of {count}, {'a write' if written else 'nothing written'} meanwhile",
+        what=f"SIGSTOP for {hung_s:g} s of 1 of {count}, {'a write' if written else 'nothing written'} meanwhile",
         asked="may be hidden; back ≤ 2 s after SIGCONT; accuses nobody",
         measured=f"hidden after {spread(hidden)}; back after {spread(back)}; all equal after {equal:.2f} s; 0 accusations",
         simulated=simulated("pauses"),

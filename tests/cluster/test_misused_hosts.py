@@ -213,7 +213,7 @@ def test_an_exit_without_close_in_any_state_does_not_hang(run: Run, record: Reco
 
 @pytest.mark.parametrize("fault", ["reader-raises", "reader-blocks", "check-raises", "check-blocks"])
 def test_a_reader_or_a_check_that_raises_or_blocks_harms_no_lookup(run: Run, record: Record, fault: str) -> None:
-    (told,) = run(HANGS, fault=fault, seconds=2.0)
+    (told,) = run(HANGS, fault=fault, seconds=1.0)
     what, _, how = fault.partition("-")
     record(
         24,

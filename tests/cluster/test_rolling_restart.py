@@ -16,7 +16,7 @@ Launch = Callable[..., Launcher]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.faults)])
 def test_a_rolling_restart_leaves_no_lookup_empty(launch: Launch, record: Record, count: int) -> None:
     cluster = launch()
     readers = cluster.peers(names(2, "reader"))

@@ -93,7 +93,7 @@ def mute() -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seconds", [8.0, pytest.param(30.0, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("seconds", [6.0, pytest.param(30.0, marks=pytest.mark.faults)])
 def test_a_member_that_reads_nothing_costs_its_publisher_little_and_catches_up(
     launch: Launch, record: Record, seconds: float
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_member_that_reads_nothing_costs_its_publisher_little_and_catches_up(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seconds", [5.0, pytest.param(30.0, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("seconds", [3.0, pytest.param(30.0, marks=pytest.mark.faults)])
 def test_an_observer_that_never_reads_costs_its_publisher_little(
     launch: Launch, record: Record, mute: Callable[[str], None], seconds: float
 ) -> None:

@@ -91,7 +91,7 @@ def _by_signals(workers: Sequence[Worker]) -> Iterator[None]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seconds", [10.0, pytest.param(60.0, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("seconds", [8.0, pytest.param(60.0, marks=pytest.mark.faults)])
 def test_starved_processes_have_no_healthy_one_declared_dead(launch: Launch, record: Record, seconds: float) -> None:
     ours, busy = launch(), launch(prefix=odd(burn=1))
     healthy = ours.peers(names(8))

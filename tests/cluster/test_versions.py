@@ -56,7 +56,7 @@ def test_two_wire_versions_apart_nobody_joins_and_both_go_on(launch: Launch, rec
     stranger = far.peer("far", seeds=[old[0].address])
     register_one_each([stranger])
     told = old[0].wait_event(lambda event: "wire version 3" in event["reason"], DEADLINE_S, "word of the unknown version")
-    rest_until(told["t"] + 2.0)
+    rest_until(told["t"] + 1.0)
     far.agree([stranger], {"orders": 1}, DEADLINE_S)
     ours.agree(old, {"orders": 2}, DEADLINE_S)
     nobody_hidden(old)
@@ -66,7 +66,7 @@ def test_two_wire_versions_apart_nobody_joins_and_both_go_on(launch: Launch, rec
         "Z",
         what="a peer two wire versions ahead",
         asked="is not let in, harms nobody",
-        measured=f"ignored; {len(lines)} notice about it at the older peer in 2 s",
+        measured=f"ignored; {len(lines)} notice about it at the older peer in 1 s",
         simulated="no scenario",
         held=len(lines) == 1,
     )
