@@ -120,7 +120,7 @@ def gateway() -> Iterator[Side]:
 def register(port: int) -> None:
     """As with the original."""
     body = json.dumps({"name": "orders", "address": "10.0.0.1", "port": 8080}).encode()
-    head = f"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), ANSWER_S) as client:
         client.sendall(head.encode() + body)
         answer = b""

@@ -145,7 +145,7 @@ def hasty() -> Any:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"GET /discover?name=a HTTP/1.1\r\nHost: x\r\n", b"POST /register HTTP/1.1\r\nHost: x\r\n"],
+    [b"", b"GET /discover?name=a HTTP/1.1\r\nHost: localhost\r\n", b"POST /register HTTP/1.1\r\nHost: localhost\r\n"],
     ids=["silent", "half a head", "half a head of a POST"],
 )
 def test_a_client_that_does_not_finish_its_head_is_hung_up_on(hasty: Door, raw: bytes) -> None:
@@ -155,7 +155,7 @@ def test_a_client_that_does_not_finish_its_head_is_hung_up_on(hasty: Door, raw: 
 
 
 def test_a_client_that_does_not_finish_its_body_is_hung_up_on(hasty: Door) -> None:
-    head = b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    head = b"POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
     answer = spoken(hasty, head + b'{"name": ')
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in answer
@@ -163,7 +163,7 @@ def test_a_client_that_does_not_finish_its_body_is_hung_up_on(hasty: Door) -> No
 
 def test_a_client_may_take_its_time_between_two_requests(hasty: Door) -> None:
     place = urlsplit(hasty.url)
-    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.create_connection((place.hostname, place.port), timeout=30) as client:
         for _ in range(2):
             client.sendall(request)

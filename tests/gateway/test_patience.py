@@ -15,7 +15,7 @@ from .conftest import Door, Street, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
 
-HEAD = "HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = "HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_who_asks_and_reads_no_answer_is_hung_up_on(hasty: Door) -> None:
 
 def test_a_body_that_nobody_waits_for_keeps_no_connection(hasty: Door) -> None:
     with connected(hasty) as client:
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
         answer = b""
         while not answer.endswith(b'{"status": "ok"}'):
             answer += client.recv(4096)
