@@ -28,6 +28,7 @@ from .bed import Hosts
 
 PORT = 7400
 SEEDS = 3
+START_S = 120.0  # of a process: twenty of them start at once, on a machine that may be busy otherwise
 SETTLED_S = 60.0  # for what must be so before a scene begins
 LOOK_S = 0.05
 SERVICE = "orders"
@@ -236,13 +237,13 @@ class RealWorld(World):
             self._workers.append(launchers[host].load(f"p{host}"))
         answers = []
         for host, (launcher, worker) in enumerate(zip(launchers, self._workers, strict=True)):
-            worker.wait_loaded()
+            worker.wait_loaded(START_S)
             seeds = [f"{one}:{PORT}" for one in addresses[:SEEDS]]
             bind = f"{addresses[host]}:{PORT}"
             answers.append(launcher.ask_start(worker, id=worker.name, bind=bind, seeds=seeds))
             self._ids[worker.name] = host
         for worker, answer in zip(self._workers, answers, strict=True):
-            worker.started(answer)
+            worker.started(answer, START_S)
 
     def _heard(self, host: int) -> Callable[[Worker, Told], None]:
         def note(_: Worker, told: Told) -> None:
