@@ -17,14 +17,14 @@ PACKAGE = Path(__file__).parents[1] / "gossip"
 PUBLIC = "the public API"  # gossip/__init__.py
 ORDER = (
     "errors config model core catalogue bus signing registration environment checks snapshot engine participant blocking peer "
-    "observer aio simulation gateway cli integrations"
+    "observer aio doctor simulation gateway cli integrations"
 ).split()
 ALLOWED = {layer: set(ORDER[:place]) for place, layer in enumerate(ORDER)} | {
-    PUBLIC: set(ORDER[: ORDER.index("simulation")]),
+    PUBLIC: set(ORDER[: ORDER.index("doctor")]),
     "core": {"errors", "config", "model"},
     "simulation": {"errors", "config", "model", "core", "catalogue"},
     "gateway": {PUBLIC},
-    "cli": {PUBLIC, "simulation", "gateway"},
+    "cli": {PUBLIC, "environment", "doctor", "simulation", "gateway"},
     "integrations": {PUBLIC},
 }
 IMPURE = set(

@@ -19,6 +19,7 @@ MODULES = {
     "gateway": ("gateway",),
     "ask": ("members", "services", "lookup", "pick", "locate", "route", "watch", "why"),
     "top": ("top",),
+    "doctor": ("doctor",),
     "export": ("export",),
     "keygen": ("keygen",),
     "completion": ("completion",),
