@@ -97,6 +97,7 @@ def test_a_killed_process_is_seen_with_the_reason_then_another_source_then_the_l
         town.kill(victim)
         screen = terminal.until(lambda screen: "DEAD" in screen and "is gone: its links closed at" in screen)
         assert "members 2" in screen
+        assert "links 2 " in screen
         assert any(line.startswith(f"{victim}-") and "DEAD" in line for line in screen.splitlines())
         assert f"as {source}-" in screen
         terminal.press(*["Down"] * (ord(victim) - ord("a")), "Enter")
@@ -219,6 +220,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str], peer: Pee
     assert first["services"] == second["services"]
     assert first["services"][1] == {"service": "payments", "instances": 1, "up": 1}
     assert (first["source"], first["events_per_s"], first["state"]) == (peer.id, None, "ready")
+    assert [one["links"] for one in first["members"]] == [0]
 
 
 def test_in_a_pipe_it_prints_until_a_signal(environment: dict[str, str]) -> None:

@@ -213,11 +213,17 @@ def test_the_loss_of_the_source_is_said() -> None:
 
 
 def test_agreement_rates_links_and_suspicions_stand_at_the_top() -> None:
-    status = dataclasses.replace(STATUS, agreement=0.0, suspects=1, links=1)
-    top = shown(dataclasses.replace(TOWN, status=status, events_per_s=12.34, changes_per_s=2.0), View())
-    assert "agreement no  links 1  as a sees it  cluster default" in top
+    status = dataclasses.replace(STATUS, agreement=0.0, suspects=1)
+    top = shown(dataclasses.replace(TOWN, status=status, links={"a": 2, "b": 1}, events_per_s=12.34, changes_per_s=2.0), View())
+    assert "agreement no  links 3  as a sees it  cluster default" in top
     assert "members 3 (1 suspected)  services 2  instances 3  events 12.3/s  changes 2.0/s" in top
     assert "agreement yes" in shown(TOWN, View())
+
+
+def test_a_member_is_shown_with_its_links() -> None:
+    screen = shown(dataclasses.replace(TOWN, links={"a": 12, "b": 7}), View(pane=Pane.MEMBERS))
+    rows = [line.split() for line in screen.splitlines()[4:7]]
+    assert [row[4] for row in rows] == ["12", "7", "0"]
 
 
 # what fits ------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from .printing import (
     row_of_member,
     table,
 )
+from .progress import Progress
 from .signals import stop_on_signals
 
 NOTHING_FOUND = 3
@@ -83,7 +84,8 @@ def _ask(ask: Question, options: argparse.Namespace) -> int:
     with stop_on_signals() as stop, _observer(options) as observer, closed_pipe_is_no_error():
         options.stop = stop
         try:
-            with stop.interrupts():
+            with stop.interrupts(), Progress(options.name_of_command) as progress:
+                progress("waiting for a peer that answers")
                 observer.wait_synced(options.timeout)
             return ask(observer, options)
         except NoInstances as error:
@@ -300,7 +302,8 @@ def _add_why(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _why(observer: Observer, options: argparse.Namespace) -> int:
-    with options.stop.interrupts():
+    with options.stop.interrupts(), Progress("why") as progress:
+        progress(f"waiting for what {observer.source or 'a peer'} remembers")
         found: tuple[Event, ...] = observer.why(options.name, timeout=options.timeout)
     if not found:
         return _nothing(options, f"{observer.source} remembers nothing about {options.name!r}. Ask another with --seeds")

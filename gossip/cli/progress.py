@@ -29,6 +29,7 @@ class Progress:
         self._teller: threading.Thread | None = None
 
     def __call__(self, what: str) -> None:
+        """From now on this is being done. O(1), so it may be called often."""
         self._what = what
 
     def __enter__(self) -> Progress:
@@ -48,7 +49,7 @@ class Progress:
         shown = False
         while not told:
             seconds = time.monotonic() - self._began
-            line = f"gossip {self._command}: {seconds:.0f} s  {self._what} ..."
+            line = f"gossip {self._command}: {seconds:.0f} s  {self._what}"
             sys.stderr.write(f"\r\x1b[K{line[:WIDTH]}")
             sys.stderr.flush()
             shown = True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from .arguments import minutes, positive, whole
 from .printing import put
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..simulation.stage import Report
@@ -55,9 +55,8 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("which scenario? `gossip simulate --list` shows them")
     if options.scenario not in SCENARIOS:
         options.usage_error(f"there is no scenario {options.scenario!r}: it is one of {', '.join(SCENARIOS)}")
-    report = play(
-        options.scenario, seed=options.seed, peers=options.peers, minutes=options.minutes, progress=_Progress(options.scenario)
-    )
+    with Progress(f"simulate {options.scenario}") as progress:
+        report = play(options.scenario, seed=options.seed, peers=options.peers, minutes=options.minutes, progress=progress)
     put(json.dumps(report.as_dict()) if options.output == "json" else in_words(report))
     return 0 if report.ok else 1
 
@@ -74,15 +73,3 @@ def in_words(report: Report) -> str:
         return "\n".join([*lines, "no invariant was broken"])
     again = f"again: gossip simulate {report.scenario} --peers {report.peers} --seed {report.seed}"
     return "\n".join([*lines, "BROKEN:", *(f"  {broken}" for broken in report.broken), again])
-
-
-class _Progress:
-    """A line on stderr now and then: every tenth simulated second."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._told = name, 0
-
-    def __call__(self, line: str) -> None:
-        self._told += 1
-        if self._told % 10 == 0:
-            print(f"gossip simulate {self._name}: {line}", file=sys.stderr, flush=True)

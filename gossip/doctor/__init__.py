@@ -27,23 +27,23 @@ __all__ = ["Finding", "Plan", "Severity", "examine"]
 def examine(plan: Plan, progress: Callable[[str], None] = lambda what: None) -> list[Finding]:
     """All checks, in the order in which the later need the former. Blocks; bounded by some times `plan.timeout_s`."""
     apart_s = time.time() - time.monotonic()
-    progress("this machine")
+    progress("this machine ...")
     keyring, findings = look_at_the_secret(plan)
     found = [*look_at_versions(plan), *look_at_the_environment(), *findings]
-    progress("where it binds")
+    progress("where it binds ...")
     bindable, findings = look_at_the_bind(plan, keyring)
     found += findings
-    progress("the common ports of this machine")
+    progress("the common ports of this machine ...")
     homes, findings = look_at_the_ports(plan, keyring)
     found += findings
-    progress("the seeds")
+    progress("the seeds ...")
     met, findings = look_at_the_seeds(plan, keyring)
     found += findings
     contacts = met if plan.seeds is not None else homes
-    progress("the cluster")
+    progress("the cluster ...")
     view, findings = look_at_the_cluster(plan, keyring, contacts)
     found += findings
-    progress("whether others reach it")
+    progress("whether others reach it ...")
     skew_s, findings = look_from_outside(plan, contacts, bindable=bindable)
     found += findings
     found += look_at_the_descriptors(plan, view.members)

@@ -115,7 +115,7 @@ def _head(scene: Scene) -> list[Line]:
         first.append((f"NOBODY ANSWERS: as of {_clock(scene.alone_since)}; looking on", "bad"))
     else:
         agrees = ("agreement yes", "good") if status.agreement >= 1.0 else ("agreement no", "doubt")
-        first += [agrees, (f"  links {status.links}  as {scene.source} sees it", "")]
+        first += [agrees, (f"  links {sum(scene.links.values())}  as {scene.source} sees it", "")]
     first.append((f"  cluster {scene.cluster}", ""))
     living = scene.living
     second: Line = [(f"members {living}", ""), *([(f" ({status.suspects} suspected)", "doubt")] if status.suspects else [])]
@@ -290,7 +290,7 @@ def _instance_cells(one: Instance, scene: Scene) -> tuple[str, ...]:
 def _member_cells(one: Member, scene: Scene) -> tuple[str, ...]:
     event = scene.told.get(one.id)
     told = "" if event is None else f"{_clock(event.at)} {event.reason.removeprefix(one.id).strip()}"
-    return one.id, one.address, str(one.state), str(one.instances), one.zone, told
+    return one.id, one.address, str(one.state), str(one.instances), str(scene.links.get(one.id, 0)), one.zone, told
 
 
 def _event_cells(event: Event, scene: Scene) -> tuple[str, ...]:
@@ -342,7 +342,7 @@ LISTINGS: dict[Pane, Listing] = {
         frozenset({4}),
     ),
     Pane.MEMBERS: Listing(
-        ("ID", "ADDRESS", "STATE", "INST", "ZONE", "LAST TOLD"),
+        ("ID", "ADDRESS", "STATE", "INST", "LINKS", "ZONE", "LAST TOLD"),
         lambda scene: scene.members,
         _member_cells,
         lambda one: " ".join((one.id, one.address, str(one.state), one.zone)),
@@ -354,7 +354,7 @@ LISTINGS: dict[Pane, Listing] = {
             "address": lambda one: one.address,
         },
         lambda one: one.id,
-        frozenset({3}),
+        frozenset({3, 4}),
     ),
     Pane.EVENTS: Listing(
         ("TIME", "KIND", "WHAT, AND WHY"),

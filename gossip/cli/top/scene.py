@@ -46,6 +46,7 @@ class Scene:
     services: Mapping[str, tuple[Instance, ...]] = field(hash=False)
     events: tuple[Event, ...] = ()
     told: Mapping[str, Event] = field(default_factory=dict, hash=False)  # the last event about a member, by id
+    links: Mapping[str, int] = field(default_factory=dict, hash=False)  # of each living member, as the ring gives them, by id
     events_per_s: float | None = None
     changes_per_s: float | None = None
     alone_since: float | None = None
@@ -69,10 +70,10 @@ class Scene:
             "source": self.source,
             "state": str(self.status.state),
             "agreement": self.status.agreement,
-            "links": self.status.links,
+            "links": sum(self.links.values()),
             "events_per_s": self.events_per_s,
             "changes_per_s": self.changes_per_s,
-            "members": [dataclasses.asdict(member) for member in self.members],
+            "members": [dataclasses.asdict(one) | {"links": self.links.get(one.id, 0)} for one in self.members],
             "services": [
                 {"service": name, "instances": len(known), "up": sum(one.state == "UP" for one in known)}
                 for name, known in self.services.items()

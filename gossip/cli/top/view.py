@@ -131,4 +131,8 @@ s, r        sort by the next column; turn the order round
 p, Space    pause, and go on
 ?, h        this help
 q, Ctrl-C   quit
+
+agreement   whether what is shown equals what its source holds, as of its
+            last heartbeat
+links       how many members each listens to, as the rings of ids give them
 """
