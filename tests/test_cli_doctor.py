@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import importlib.util
+import io
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ from gossip import Peer, new_secret, write_secret
 from gossip.bus.doors import _filter
 from gossip.cli import doctor as command
 from gossip.cli.main import main
+from gossip.cli.progress import Progress
 from gossip.core.effects import Answer
 from gossip.core.messages import Entries
 from gossip.doctor import Finding, Plan, Severity, examine, machine, ports
@@ -214,6 +216,8 @@ def test_a_port_that_is_taken_by_another_program(web: str) -> None:
 def test_a_port_that_is_taken_by_a_peer(peers: list[Peer]) -> None:
     found = about("bind", seeds=(), bind=f"{peers[0].address},0", cluster="another")
     assert_says(found, Severity.ERROR, "is taken, by a peer of another cluster", "another port")
+    found = about("bind", seeds=(), bind=peers[0].address)
+    assert_says(found, Severity.NOTE, f"a peer of this cluster ({peers[0].id}), which runs there already", "another port")
 
 
 def test_a_publisher_port_that_is_taken(listener: socket.socket) -> None:
@@ -426,6 +430,17 @@ def test_an_advertised_address_that_nobody_reaches(peers: list[Peer]) -> None:
     until(lambda: len(peers[0].members()) == 2)
 
 
+def test_a_cluster_whose_members_sign() -> None:
+    pytest.importorskip("nacl", reason="PyNaCl is not installed (the extra `signed`)")
+    name = f"{CLUSTER}-signed"
+    with Peer("signer", cluster=name, bind="127.0.0.1:0", seeds=[], signing_key="new") as one:
+        plan = {"cluster": name, "seeds": (one.address,), "bind": "127.0.0.1:0", "advertise": "127.0.0.1"}
+        assert_says(
+            about("advertise", **plan, timeout_s=0.4), Severity.ERROR, "they sign, and this one has no key", "--signing-key"
+        )
+        assert_says(about("advertise", **plan, signing_key="new"), Severity.OK, "others reach 127.0.0.1:")
+
+
 # the command ----------------------------------------------------------------------------------------------------------
 
 
@@ -478,6 +493,27 @@ def test_on_a_terminal_it_says_what_it_waits_for(listener: socket.socket) -> Non
         screen = terminal.until("ended 1")
         assert "the seeds ..." not in screen
         assert "nobody: no answer" in screen
+        terminal.type(f"clear; gossip members --seeds {at(listener)} --timeout 1.5; echo told $?")
+        terminal.press("Enter")
+        terminal.until("gossip members: 1 s  waiting for a peer that answers")
+        assert "waiting for a peer" not in terminal.until("told 1")
+
+
+def test_progress_is_one_line_that_is_gone_in_the_end_and_nothing_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress("simulate", quiet_s=0.0) as progress:
+        progress("step 1")
+        time.sleep(0.01)
+    assert written.getvalue() == ""
+    monkeypatch.setattr(written, "isatty", lambda: True, raising=False)
+    with Progress("simulate", quiet_s=0.0) as progress:
+        progress("step 1 of very many" * 20)
+        until(lambda: "step 1" in written.getvalue())
+    *lines, last = written.getvalue().split("\r\x1b[K")
+    assert last == ""
+    assert [line for line in lines if len(line) > 79] == []
 
 
 def test_in_a_pipe_stderr_stays_empty(listener: socket.socket) -> None:

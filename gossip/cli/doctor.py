@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from .arguments import add_secret_file, patience, positive, seeds_of
+from .arguments import add_secret_file, add_signing, patience, positive, seeds_of
 from .printing import closed_pipe_is_no_error, put
 from .progress import Progress
 
@@ -45,6 +45,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add("--advertise", metavar="HOST[:PORT]", help="as it is to advertise (default: GOSSIP_ADVERTISE)")
     add("--seeds", action="append", metavar="SEED", help="its seeds; repeatable, or apart by commas (default: GOSSIP_SEEDS)")
     add_secret_file(parser)
+    add_signing(parser)
     add("--insecure", action=argparse.BooleanOptionalAction, help="as the peer is to be")
     add("--members", type=positive, metavar="N", help="how large the cluster will be (default: as it is found)")
     add("--timeout", type=patience, default=2.0, metavar="SECONDS", help="wait so long for each answer (default: 2)")
@@ -71,7 +72,7 @@ def _plan(options: argparse.Namespace) -> Any:
     from ..doctor import Plan
     from ..environment import arguments_from
 
-    names = ("cluster", "bind", "advertise", "insecure")
+    names = ("cluster", "bind", "advertise", "insecure", "signing_key", "signed")
     given: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
     given |= seeds_of(options)
     file = options.secret_file or os.environ.get("GOSSIP_SECRET_FILE", "").strip() or None
@@ -88,6 +89,8 @@ def _plan(options: argparse.Namespace) -> Any:
         secret=secret if secret is None or isinstance(secret, str) else tuple(secret),
         secret_file=file,
         insecure=bool(known.get("insecure", False)),
+        signing_key=known.get("signing_key"),
+        signed=known.get("signed"),
         members=options.members,
         timeout_s=max(options.timeout, 0.1),
     )

@@ -50,6 +50,8 @@ class Plan:
     secret: str | tuple[str, ...] | None = None
     secret_file: str | None = None
     insecure: bool = False
+    signing_key: str | bytes | None = None
+    signed: str | None = None
     members: int | None = None
     timeout_s: float = TIMEOUT_S
 

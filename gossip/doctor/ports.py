@@ -9,7 +9,7 @@ from ..bus.inquiry import free_to_bind, shown
 from ..bus.keys import Keyring
 from ..core.dialer import RENDEZVOUS_HOST, RENDEZVOUS_PORTS
 from ..errors import ConfigError
-from .finding import Finding, Plan, error, note, ok, warning
+from .finding import Finding, Plan, Severity, error, note, ok, warning
 from .meeting import Kind, Met, all_at_once, meet
 
 _FIX = {
@@ -17,6 +17,7 @@ _FIX = {
     errno.EACCES: "ports below 1024 are for root: take another, such as 7400",
 }
 
+RUNS = ", which runs there already"
 SECRETS = {
     Kind.NEEDS_SECRET: "if it is one of yours, give this one its secret: --secret-file FILE",
     Kind.NO_SECRET: "if it is one of yours, give it the secret too",
@@ -32,7 +33,7 @@ def look_at_the_bind(plan: Plan, keyring: Keyring | None) -> tuple[bool, list[Fi
         place = parse_bind(plan.bind)
         if plan.advertise is not None:
             parse_advertise(plan.advertise)
-        host = resolve(place.host) if place.is_name else place.host
+        host = place.host if not place.is_name else _resolved(place.host, plan)
     except (ConfigError, OSError) as fault:
         what, _, advice = str(fault).removesuffix(" Nothing was started.").partition(". ")
         return False, [error("bind", what, advice or "name an IP address of this machine")]
@@ -41,15 +42,24 @@ def look_at_the_bind(plan: Plan, keyring: Keyring | None) -> tuple[bool, list[Fi
         fix = "say under which address others reach this machine: --advertise 10.0.0.5"
         found.append(error("bind", f"{place.host} is every address of this machine, and no peer can dial that", fix))
     second = place.publisher_port if place.publisher_port is not None else place.port + 1 if place.port else 0
+    free = True
     for port in (place.port, second):
         held = free_to_bind(host, port)
         if held is not None:
             found.append(_taken(held, host, port, place, plan, keyring))
-            if held.errno != errno.EADDRINUSE:  # the same is so of the other
+            free = free and found[-1].severity is Severity.NOTE and port != place.port
+            if held.errno != errno.EADDRINUSE or found[-1].what.endswith(RUNS):  # the other tells nothing more
                 break
-    if not [one for one in found if one.severity.wrong]:
+    if free and not [one for one in found if one.severity.wrong]:
         found.append(ok("bind", f"{shown(host, place.port)} and {second or 'any'} are free"))
-    return not [one for one in found if one.severity.wrong], found
+    return free and not [one for one in found if one.severity.wrong], found
+
+
+def _resolved(host: str, plan: Plan) -> str:
+    (found,) = all_at_once([host], resolve, 2 * plan.timeout_s)
+    if found is None:
+        raise OSError(f"{host} cannot be resolved")
+    return found
 
 
 def _open_to_all(plan: Plan, place: Endpoint, keyring: Keyring | None) -> list[Finding]:
@@ -65,6 +75,10 @@ def _taken(fault: OSError, host: str, port: int, place: Endpoint, plan: Plan, ke
         fix = _FIX.get(fault.errno or 0, "name an IP address of this machine and a port from 1 to 65535")
         return error("bind", f"{address}: {fault.strerror}", fix)
     holder = meet(LOOPBACK if place.unspecified else host, port, plan, keyring)
+    if port == place.port and holder.kind is Kind.PEER:
+        return note(
+            "bind", f"{address} is {holder}{RUNS}", "if that is the peer meant, all is well; a second one needs another port"
+        )
     if port != place.port and place.loopback and place.publisher_port is None:  # then any free one does
         return note("bind", f"{address} is taken, by {holder}: the publisher gets any free port")
     fix = "end it, or bind to another port"

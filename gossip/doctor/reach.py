@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ..bus.addresses import parse_bind
 from ..bus.keys import read_secrets
+from ..core.signatures import names_a_key
 from ..errors import GossipError
 from ..model import EventKind
 from ..peer import Peer
@@ -40,22 +41,34 @@ def _joined(plan: Plan, contacts: Sequence[Met]) -> tuple[float | None, list[Fin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peer = Peer(
-            "doctor", cluster=plan.cluster, bind=plan.bind, advertise=plan.advertise, seeds=seeds, secret=secret, insecure=True
+            "doctor",
+            cluster=plan.cluster,
+            bind=plan.bind,
+            advertise=plan.advertise,
+            seeds=seeds,
+            secret=secret,
+            insecure=True,
+            signing_key=plan.signing_key,
+            signed=plan.signed,
         )
     began = time.time()
     with peer:
         peer.wait_synced(3 * plan.timeout_s)
-        found = _told(peer, plan)
+        found = _told(peer, plan, contacts)
         skew_s = _skew(plan, contacts, peer.id, began)
     return skew_s, found
 
 
-def _told(peer: Peer, plan: Plan) -> list[Finding]:
+def _told(peer: Peer, plan: Plan, contacts: Sequence[Met]) -> list[Finding]:
     """What whoever dialled us back said."""
     deadline = time.monotonic() + 4 * plan.timeout_s
     while not (counters := peer.status().counters).get("dial_backs_answered"):
         if time.monotonic() >= deadline:
             what = "nobody told within the time whether they reach it"
+            if plan.signing_key is None and any(names_a_key(one.id) for one in contacts):
+                return [
+                    error("advertise", f"{what}: they sign, and this one has no key", "give it one: --signing-key FILE, or new")
+                ]
             return [warning("advertise", what, "ask again: they may be busy, or too old to know the question")]
         time.sleep(STEP_S)
     if counters.get("unreachable"):
