@@ -86,6 +86,17 @@ def test_help_has_two_examples_and_fits_the_terminal(capsys: pytest.CaptureFixtu
         assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 
+def test_a_command_waits_for_the_import_of_its_own_module_alone() -> None:
+    script = """if True:
+        import sys
+        from gossip.cli.main import MODULES, parser
+        parser("members")
+        print(sorted(name for name in MODULES if f"gossip.cli.{name}" in sys.modules), "rich" in sys.modules)
+    """
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout == "['ask'] False\n"
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"gossip {gossip.__version__}\n"
