@@ -1,4 +1,4 @@
-"""What went wrong out there: every case counted, each kind logged at most once a minute.
+"""What went wrong out there: every case counted, each cause of a kind logged at most once a minute.
 
 A stranger may misbehave a thousand times a second; the log must not repeat it. One owner: the bus thread. Other
 threads may read a copy of the counters.
@@ -15,10 +15,14 @@ logger = logging.getLogger("gossip")
 
 
 class Hush:
-    """Counters by kind, and a log line for the first of a kind in every `HUSH_S` seconds. Kinds are named by us: bounded."""
+    """Counters by kind, and a log line for the first of a cause in every `HUSH_S` seconds.
+
+    Kinds and causes are named by us, never by a stranger: bounded.
+    """
 
     def __init__(self) -> None:
         self._counters: dict[str, int] = {}
+        self._of_cause: dict[str, int] = {}
         self._told: dict[str, tuple[float, int]] = {}
         self.notices: list[str] = []  # what the user is to be told, once a minute and kind; taken by the bus
 
@@ -44,20 +48,23 @@ class Hush:
             logger.log(logging.WARNING if error is None else logging.ERROR, "%s%s", text, more, exc_info=error)
         return True
 
-    def notice(self, kind: str, now: float, text: str) -> None:
-        """Count, and have the bus make a NOTICE of it, which is logged, unless this kind spoke within `HUSH_S`."""
-        more = self._due(kind, now)
+    def notice(self, kind: str, now: float, text: str, *, cause: str = "") -> None:
+        """Count, and have the bus make a NOTICE of it, which is logged, unless this cause of the kind spoke within `HUSH_S`."""
+        more = self._due(kind, now, cause)
         if more is not None:
             self.notices.append(text + more)
 
-    def _due(self, kind: str, now: float) -> str | None:
-        """Count. None if this kind spoke within `HUSH_S`; else what is to be added about those that were not told."""
+    def _due(self, kind: str, now: float, cause: str = "") -> str | None:
+        """Count. None if this cause spoke within `HUSH_S`; else what is to be added about those that were not told."""
         self.count(kind)
-        total = self._counters[kind]
-        last, told = self._told.get(kind, (float("-inf"), 0))
+        key = f"{kind}: {cause}" if cause else kind
+        if cause:
+            self._of_cause[key] = self._of_cause.get(key, 0) + 1
+        total = self._of_cause[key] if cause else self._counters[kind]
+        last, told = self._told.get(key, (float("-inf"), 0))
         if now - last < HUSH_S:
             return None
-        self._told[kind] = now, total
+        self._told[key] = now, total
         silent = total - told - 1
         before = "before" if last == float("-inf") else "since the last such line"
         return f" ({silent} more {before})" if silent else ""

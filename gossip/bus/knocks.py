@@ -66,7 +66,8 @@ class Knocks:
         if surely:
             known.refusals = max(known.refusals, self._patience)
         if known.refusals >= self._patience:
-            self._hush.notice("refused_by_others", now, self._cause(endpoint, event, value))
+            why = "another mechanism" if value == OTHER_MECHANISM else "refused" if surely else "hung up on"
+            self._hush.notice("refused_by_others", now, self._cause(endpoint, event, value), cause=why)
 
     def hopeless(self, endpoint: str) -> bool:
         """Whether it has turned us away so often that it is no bad luck. O(1)."""

@@ -140,7 +140,7 @@ class Porter:
                 if self.keyring is not None
                 else f"{address} came with a secret, and this peer has none: it was turned away. Give both the same secret"
             )
-            self._hush.notice("strangers_refused", now, text)
+            self._hush.notice("strangers_refused", now, text, cause="another mechanism")
         elif error == WRONG_KEY:
             host = address.rpartition(":")[0]
             tries = self._strangers.pop(host, 0) + 1
@@ -151,7 +151,7 @@ class Porter:
                 self._hush.count("handshakes_refused")
             else:
                 text = f"{address} has another secret and was turned away. If it is one of ours, compare the secrets"
-                self._hush.notice("strangers_refused", now, text)
+                self._hush.notice("strangers_refused", now, text, cause="another secret")
         else:
             self._hush.count("handshakes_refused")  # it did not even try
 
@@ -247,7 +247,7 @@ class Porter:
                 self._strangers.pop(host, None)
             else:
                 text = f"{host} came with a CURVE key of its own and was turned away. If it is one of ours, compare the secrets"
-                self._hush.notice("strangers_refused", now, text)
+                self._hush.notice("strangers_refused", now, text, cause="an unknown key")
 
 
 def _caller(descriptor: int) -> str:

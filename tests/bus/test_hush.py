@@ -41,6 +41,14 @@ def test_the_first_line_does_not_speak_of_one_before_it() -> None:
     assert hush.notices == ["a stranger was turned away (3 more before)"]
 
 
+def test_causes_of_one_kind_do_not_silence_each_other() -> None:
+    hush = Hush()
+    for second, name, cause in ((0.0, "a", "none"), (1.0, "b", "another"), (2.0, "c", "none"), (61.0, "d", "none")):
+        hush.notice("strangers_refused", second, name, cause=cause)
+    assert hush.notices == ["a", "b", "d (1 more since the last such line)"]
+    assert hush.counters == {"strangers_refused": 4}
+
+
 def test_kinds_do_not_silence_each_other() -> None:
     hush = Hush()
     assert hush.tell("one", 0.0, "one")
