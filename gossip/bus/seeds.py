@@ -163,5 +163,6 @@ def _parse_lines(content: bytes) -> tuple[list[HostSeed | DnsSeed], list[str]]:
         try:
             seeds[_parse_host(text)] = None
         except ConfigError:
-            faults.append(f"line {number}, {text[:80]!r}, is neither host:port nor dns:name:port, and is ignored")
+            # not what it says: the file may be that of a secret, named by mistake
+            faults.append(f"line {number}, of {len(text)} characters, is neither host:port nor dns:name:port, and is ignored")
     return list(seeds), faults

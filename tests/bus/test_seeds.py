@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gossip import ConfigError
+from gossip import ConfigError, new_secret
 from gossip.bus.addresses import Endpoint
 from gossip.bus.seeds import FILE_BYTES_MAX, SEEDS_MAX, DnsSeed, FileSeed, HostSeed, Seed, parse_seeds
 
@@ -160,9 +160,19 @@ def test_bad_lines_are_ignored_and_told_once(seed_file: Callable[[str], FileSeed
         assert addresses(seed) == ["127.0.0.1:1", "127.0.0.1:2"]
     (told,) = caplog.records
     assert (told.name, told.levelno) == ("gossip", logging.WARNING)
-    assert told.getMessage().startswith(f"! seeds in {seed.path}: line 2, '127.0.0.1', is neither")
-    assert "line 3, 'file:/etc/hosts'" in told.getMessage()
+    assert told.getMessage().startswith(f"! seeds in {seed.path}: line 2, of 9 characters, is neither")
+    assert "line 3, of 15 characters" in told.getMessage()
     assert told.getMessage().endswith("; and 2 more")
+
+
+def test_what_a_bad_line_says_is_not_told_for_it_may_be_a_secret(
+    seed_file: Callable[[str], FileSeed], caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = new_secret()
+    addresses(seed_file(f"{secret}\n"))
+    (told,) = caplog.records
+    assert "line 1, of 43 characters" in told.getMessage()
+    assert secret[:8] not in told.getMessage()
 
 
 def test_other_bad_lines_are_told_again(seed_file: Callable[[str], FileSeed], caplog: pytest.LogCaptureFixture) -> None:
@@ -171,7 +181,7 @@ def test_other_bad_lines_are_told_again(seed_file: Callable[[str], FileSeed], ca
     Path(seed.path).write_text("nonsense")
     addresses(seed)
     assert len(caplog.records) == 2
-    assert "line 1, 'nonsense'" in caplog.messages[1]
+    assert "line 1, of 8 characters" in caplog.messages[1]
 
 
 def test_what_is_no_text_is_a_bad_line(seed_file: Callable[[str], FileSeed], caplog: pytest.LogCaptureFixture) -> None:
