@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -21,6 +23,7 @@ from typing import Any
 import pytest
 
 from gossip import AsyncPeer, ConfigError, GossipError, Peer, new_secret, read_secrets, write_secret
+from gossip.bus import keys
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30.0
@@ -90,6 +93,26 @@ def test_keygen_prints_a_secret_that_passes_or_writes_it_for_its_owner_alone(tmp
     again = gossip("keygen", "-o", str(file))
     assert again.returncode == 1
     assert "exists" in again.stderr
+
+
+def test_a_write_that_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def full(descriptor: int, *_: object, **__: object) -> Iterator[object]:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
+
+    file = tmp_path / "cluster.key"
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "open", full, raising=False)
+        with pytest.raises(ConfigError, match="No space left"):
+            write_secret(file, new_secret())
+    assert not file.exists()
+    write_secret(file, new_secret())
+    before = file.read_text()
+    with pytest.raises(ConfigError, match="exists"):
+        write_secret(file, new_secret())
+    assert file.read_text() == before
 
 
 def test_a_file_holds_several_the_newest_first(tmp_path: Path) -> None:

@@ -154,8 +154,12 @@ def write_secret(path: str | os.PathLike[str], secret: str) -> None:
     """Write a secret to a new file that its owner alone may read. Raises `ConfigError`; nothing is overwritten."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{secret}\n")
+        try:
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{secret}\n")
+        except BaseException:
+            os.unlink(path)  # empty or cut off, it would keep the next try from writing
+            raise
     except FileExistsError:
         raise ConfigError(f"{os.fspath(path)!r} exists, and a secret in it would be lost. Name another file") from None
     except (OSError, ValueError) as error:
