@@ -273,18 +273,22 @@ class Participant(Engine):
         """The instance, the command that registers it, and the one that takes just this back, had it come to pass."""
         if ttl is not None and not (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and 0 < ttl <= TTL_MAX_S):
             raise ConfigError(f"register(ttl={ttl!r}): a time to live is a number of seconds above 0; leave it out to stay")
-        node = self._running()
-        instance = checked_instance(
+        # Before it is asked whether this peer runs: what is wrong with the arguments is so in any case.
+        given = checked_instance(
             service,
-            host=host if host is not None else node.local.me.header.host,
+            host=host if host is not None else LOOPBACK,
             port=port,
             id=id,
             weight=weight,
             labels=labels,
             routes=routes,
             zone=self._zone,
-            origin=node.id,
+            origin="",
         )
+        node = self._running()
+        where = given.host if host is not None else node.local.me.header.host
+        name = given.id if id is not None else join_address(where, port)
+        instance = replace(given, host=where, id=name, origin=node.id)
         registered: list[int | None] = []
 
         def command(node: Node, now: float) -> tuple[list[Effect], int | None]:

@@ -114,6 +114,21 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "orders", "--port", "80", "--label", "version"], "'version' is not KEY=VALUE"),
         (["run", "orders", "--port", "80", "--ttl", "soon"], "'soon' is not a number of seconds"),
         (["run", "--alone", "--seed", "127.0.0.1:7400"], "not allowed with argument"),
+        (["run", "--seeds", "orders"], "--seeds: cannot use 'orders'"),
+        (["run", "--seed", "dns:localhost"], "Say 'dns:localhost:7400'"),
+        (["run", "--seed", "::1:7400"], "in brackets"),
+        (["run", "--seeds", "file:"], "Say --seeds file:/etc/gossip/seeds"),
+        (["lookup", "orders", "--seeds", "orders"], "--seeds: cannot use 'orders'"),
+        (["gateway", "--listen", "here"], "--listen 'here' is not host:port"),
+        (["run", "--name", "two words"], "--name 'two words'"),
+        (["run", "--bind", "10.0.0.5"], "Say --bind '10.0.0.5:7400'"),
+        (["run", "--bind", "0.0.0.0:7400"], "--bind: 0.0.0.0 is every address"),
+        (["run", "orders", "--port", "99999"], "--port 99999 is not an int from 1 to 65535"),
+        (["run", "orders", "--port", "80", "--weight", "0"], "--weight 0"),
+        (["run", "orders", "--port", "80", "--host", "!"], "--host '!' is no host name"),
+        (["run", "orders", "--port", "80", "--instance-id", "!"], "Pass another --instance-id or leave it out"),
+        (["run", "orders", "--port", "80", "--route", "orders"], "--route 'orders' is not a path"),
+        (["run", "orders", "--port", "80", "--ttl", "-1"], "--ttl -1.0: a time to live"),
     ],
 )
 def test_a_wrong_command_line_is_told_on_stderr_and_ends_with_2(
@@ -124,20 +139,25 @@ def test_a_wrong_command_line_is_told_on_stderr_and_ends_with_2(
     assert (shown, message in errors) == ("", True), errors
 
 
+def test_a_service_that_cannot_be_registered_is_found_before_the_peer_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gossip.Peer, "start", lambda peer: pytest.fail("it was started"))
+    assert main(["run", "orders", "--port", "99999", "--alone"]) == 2
+    assert "--port 99999" in capsys.readouterr().err
+    peer = gossip.Peer("orders-1", bind="127.0.0.1:0", seeds=[])
+    with pytest.raises(gossip.RegistrationError, match="port 99999"):
+        peer.register("orders", port=99999)
+    with pytest.raises(gossip.PeerClosed):
+        peer.register("orders", port=9999)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--name", "two words"], "name='two words'"),
-        (["--bind", "0.0.0.0:7400"], "no peer can dial that"),
-        (["--seed", "10.0.0.5:7400"], "beyond this machine"),
+        (["--seed", "10.0.0.5:7400"], "Pass the cluster's --secret-file (`gossip keygen` makes one), or --insecure if"),
         (["--seed", "dns:gossip.internal:7400"], "seeds gossip.internal: beyond this machine"),
-        (["--seed", "dns:localhost"], "Say 'dns:localhost:7400'"),
-        (["--seed", "::1:7400"], "in brackets"),
         (["--seeds", "127.0.0.1:7400,10.0.0.5:7400"], "seeds 10.0.0.5: beyond this machine"),
-        (["orders", "--port", "99999"], "port 99999 is not an int from 1 to 65535"),
-        (["orders", "--port", "80", "--weight", "0"], "weight 0"),
-        (["orders", "--port", "80", "--route", "orders"], "the route 'orders' is not a path"),
-        (["orders", "--port", "80", "--ttl", "-1"], "a time to live"),
     ],
 )
 def test_what_the_library_refuses_is_told_on_stderr_and_ends_with_1(

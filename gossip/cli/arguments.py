@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 import time
 import warnings
@@ -12,6 +13,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import read_secrets
+
+# Arguments of the library, with the options that stand for them.
+FLAGS = {name: name for name in "name cluster bind advertise seeds zone listen host port weight ttl".split()} | {
+    "id": "id",
+    "routes": "route",
+    "labels": "label",
+    "secret": "secret-file",
+}
 
 
 def label(text: str) -> tuple[str, str]:
@@ -104,6 +113,18 @@ def secrets_of(options: argparse.Namespace) -> dict[str, Any]:
 def seeds_of(options: argparse.Namespace) -> dict[str, Any]:
     """The seeds named, repeated or apart by commas, as an argument of a peer; none without any."""
     return {} if options.seeds is None else {"seeds": [seed for text in options.seeds for seed in text.split(",") if seed]}
+
+
+def in_flags(text: str) -> str:
+    """An error of the library, which names its own arguments, for somebody who wrote a command line."""
+    text = re.sub(r"\bseeds=\['([^']*)'\]", r"--seeds \1", text).replace("insecure=True", "--insecure")
+    named = r"(?<![\w-])(" + "|".join(FLAGS) + r")=(?=(\S?))"
+    return re.sub(named, lambda found: f"--{FLAGS[found[1]]}" + " " * (found[2] not in ("", ".", ",")), text)
+
+
+def flag_at_fault(options: argparse.Namespace, text: str) -> str | None:
+    """Which option an error of the library is about, if it was given one: its name as the library has it."""
+    return next((name for name in FLAGS if getattr(options, name, None) and text.startswith((f"{name}:", f"{name}="))), None)
 
 
 @contextmanager

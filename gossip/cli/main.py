@@ -46,7 +46,12 @@ def _run(options: argparse.Namespace) -> int:
     try:
         return command(options)
     except (GossipError, TimeoutError) as error:
-        print(f"gossip {options.name_of_command}: error: {error}", file=sys.stderr)
+        from .arguments import flag_at_fault, in_flags  # here, because most commands end well
+
+        text, name = in_flags(str(error)), flag_at_fault(options, str(error))
+        if name is not None:
+            options.usage_error(text if text.startswith("--") else f"--{text}")
+        print(f"gossip {options.name_of_command}: error: {text}", file=sys.stderr)
         return 1
 
 

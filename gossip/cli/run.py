@@ -9,13 +9,14 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import threading
 from typing import Any
 
-from .. import GossipError, Instance, Peer, read_secrets
-from .arguments import add_secret_file, add_signing, label, seconds, secrets_of, seeds_of, warnings_on_stderr
+from .. import ConfigError, GossipError, Instance, Peer, PeerClosed, RegistrationError, read_secrets
+from .arguments import add_secret_file, add_signing, in_flags, label, seconds, secrets_of, seeds_of, warnings_on_stderr
 from .printing import closed_pipe_is_no_error, instance_in_words, json_of, line_of, put
 from .signals import stop_on_signals
 
@@ -89,7 +90,9 @@ def _add_service(group: argparse._ArgumentGroup) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the peer until a signal ends it; returns the exit code. Raises `ConfigError`, `RegistrationError`."""
     _check(options)
-    with stop_on_signals() as stop, _peer(options) as peer, closed_pipe_is_no_error():
+    made = _peer(options)
+    _check_service(made, options)
+    with stop_on_signals() as stop, made as peer, closed_pipe_is_no_error():
         instance = _register(peer, options) if options.service else None
         _rotate_on_hangup(peer, options.secret_file)
         watch = stop.ends(peer.watch(since=0))
@@ -125,6 +128,24 @@ def _check(options: argparse.Namespace) -> None:
         given = [f"--{name.replace('_', '-')}" for name in OF_A_SERVICE if getattr(options, name) is not None]
         if given:
             options.usage_error(f"{', '.join(given)} without a service: name one, as in `gossip run orders --port 8080`")
+
+
+def _check_service(peer: Peer, options: argparse.Namespace) -> None:
+    """What it cannot register ends the command before anybody has seen the peer."""
+    if not options.service:
+        return
+    try:
+        _register(peer, options)
+    except PeerClosed:  # it does not run yet, which is all that is wrong
+        return
+    except (ConfigError, RegistrationError) as error:
+        options.usage_error(_in_flags(str(error)))
+
+
+def _in_flags(text: str) -> str:
+    text = re.sub(r"register\(ttl=([^)]*)\)", r"--ttl \1", text)
+    text = re.sub(r": (?:the )?(port|weight|host|route|instance id) (?=['0-9-])", r": --\1 ", text)
+    return in_flags(text.replace("--instance id", "--instance-id").replace("another id=", "another --instance-id"))
 
 
 def _peer(options: argparse.Namespace) -> Peer:
