@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .bus import native
-from .bus.hush import logger
+from .bus.hush import HUSH_S, logger
 from .errors import ConfigError, GossipError
 from .model import Instance, join_address
 
@@ -119,6 +119,8 @@ class Checks:
         self._woken.acquire()
         self._stopped = False
         self._started = False
+        self._not_run = 0  # for want of a thread, since that was last told
+        self._hushed_until = -math.inf
 
     def add(self, instance: Instance, check: Check, judge: Callable[[bool, str], bool]) -> None:
         """From now on `judge(critical, reason)` is told of each change; False from it ends the check."""
@@ -189,7 +191,13 @@ class Checks:
             native.thread(f"gossip-{self._name}-check", run).start()
         except RuntimeError as error:  # no thread to be had: nothing was found out
             watched.outcome, watched.deadline = None, math.inf
-            logger.warning("! %s: a health check could not run: %s", self._name, error)
+            self._could_not_run(error, now)
+
+    def _could_not_run(self, error: RuntimeError, now: float) -> None:
+        self._not_run += 1
+        if now >= self._hushed_until:
+            logger.warning("! %s: %d health checks could not run: %s", self._name, self._not_run, error)
+            self._not_run, self._hushed_until = 0, now + HUSH_S
 
     def _count(self, watched: Watched, wrong: str | None) -> None:
         check = watched.check

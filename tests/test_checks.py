@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gossip import AsyncPeer, Check, ConfigError, InstanceState, NoInstances, Peer
+from gossip.bus import native
 
 DEADLINE_S = 30.0
 
@@ -122,6 +123,25 @@ def test_a_check_that_raises_fails_with_the_reason(peer: Peer, error: BaseExcept
     peer.register("raising", port=1, check=quick(check))
     until(lambda: state(peer, "raising") is InstanceState.CRITICAL, "that it is critical")
     assert type(error).__name__ in peer.why("raising")[-1].reason
+
+
+def test_checks_for_which_there_is_no_thread_are_told_once_a_minute(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, tries = native.thread, []
+
+    def none_to_be_had(name: str, run: Any) -> Any:
+        if name.endswith("-check"):
+            tries.append(name)
+            raise RuntimeError("can't start new thread")
+        return made(name, run)
+
+    monkeypatch.setattr(native, "thread", none_to_be_had)
+    peer.register("orders", port=1, check=quick("tcp"))
+    until(lambda: len(tries) > 5, "some tries")
+    assert state(peer, "orders") is InstanceState.UP, "nothing was found out"
+    told = [record for record in caplog.records if "could not run" in record.getMessage()]
+    assert len(told) == 1
 
 
 def test_a_check_that_hangs_fails_and_holds_up_no_other(peer: Peer) -> None:
