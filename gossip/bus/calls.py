@@ -25,6 +25,7 @@ CALLS_OPEN_MAX = 256  # above it new calls are dropped and counted, which looks 
 ANSWERS_PER_TURN = 64  # of one call
 EVENTS_PER_TURN = 16  # of one call
 DESCRIPTORS_PER_CALL = 4  # the signallers of the socket and of both ends of its monitor, and the connection
+SAID_BYTES_MAX = 16 * 1024 * 1024  # on one call, kept for the next knock
 KNOCKS_MAX = 8  # tries of one call to get through a handshake
 KNOCK_PAUSE_S = 0.005  # before the second; doubles
 NEVER = float("inf")
@@ -40,7 +41,8 @@ class _Call:
     dealer: zmq.SyncSocket = field(init=False)
     monitor: zmq.SyncSocket = field(init=False)
     keys: Keys | None = None
-    said: list[bytes] = field(default_factory=list)  # until the handshake is done, for the next try
+    said: list[bytes] = field(default_factory=list)  # until the handshake is done, for the next knock
+    said_bytes: int = 0
     through: bool = False
     knocks: int = 1
     due: float = NEVER  # of the next knock
@@ -77,8 +79,14 @@ class Calls:
         found = self._open.get(call) or self._dial(call, endpoint, now)
         if found is None or found.over:
             return
-        if not found.through:
+        if not found.through and found.keys is not None:
             found.said.append(frame)
+            found.said_bytes += len(frame)
+            if found.said_bytes > SAID_BYTES_MAX:
+                text = f"{endpoint} does not come to an end of its handshake, and more than {SAID_BYTES_MAX} bytes wait for it"
+                self._hush.full("calls_overfull", now, f"{text}: the call was ended")
+                self._end(found)
+                return
         self._say(found, frame)
 
     def hang_up(self, call: int) -> None:

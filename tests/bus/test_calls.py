@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,8 @@ import zmq
 from gossip.bus import calls as module
 from gossip.bus.calls import Calls
 from gossip.bus.hush import Hush
+from gossip.bus.keys import keyring_of, new_secret
+from gossip.bus.knocks import Knocks
 from gossip.bus.sockets import Descriptors, Sockets
 from gossip.config import Config, Links
 from gossip.core.effects import Answered
@@ -166,3 +169,23 @@ def test_an_answerer_that_floods_ends_the_call(sockets: Sockets, contact: Any, u
     desk.calls.hang_up(1)
     desk.calls.hang_up(1)
     assert len(desk.calls) == 0
+
+
+def test_what_is_kept_for_the_next_knock_is_bounded(
+    config: Config, unused_port: int, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    monkeypatch.setattr(module, "SAID_BYTES_MAX", 1000)
+    keyring = keyring_of(new_secret())
+    sockets, hush = Sockets.open(config.links, keyring), Hush()
+    calls = Calls(sockets, zmq.Poller(), hush, Descriptors(0.8), config.links, Knocks(hush, keyring))
+    with socket.create_server(("127.0.0.1", unused_port)):  # takes the connection and says nothing
+        for _ in range(10):
+            calls.send(1, f"127.0.0.1:{unused_port}", bytes(100), 0.0)
+        assert hush.counters == {}
+        calls.send(1, f"127.0.0.1:{unused_port}", b"x", 0.0)
+        calls.send(1, f"127.0.0.1:{unused_port}", b"x", 0.0)
+        assert hush.counters == {"calls_overfull": 1}
+        assert calls.next_deadline() == float("inf")
+        calls.hang_up(1)
+        assert len(calls) == 0
+    sockets.close()
