@@ -15,8 +15,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="a fresh secret for a cluster",
         description="Make a secret of 256 random bits. All peers of a cluster are given the same one.\n"
         "With --signing: a key with which one peer signs what it says; each has its own.",
-        epilog="examples:\n  gossip keygen -o cluster.key           for --secret-file cluster.key\n"
-        "  export GOSSIP_SECRET=$(gossip keygen)\n"
+        epilog="examples:\n  gossip keygen -o cluster.key             for --secret-file cluster.key\n"
         "  gossip keygen --signing -o orders.key    for --signing-key orders.key",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
