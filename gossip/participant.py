@@ -199,6 +199,14 @@ class Participant(Engine):
             self._store.acquire()
         return addresses
 
+    def _start(self, addresses: Mapping[str, str]) -> None:
+        try:
+            super()._start(addresses)
+        except BaseException:
+            if self._store is not None and self._keeper is None:
+                self._store.close()
+            raise
+
     def _launch(self, addresses: Mapping[str, str]) -> None:
         if self._store is None or self._forked:  # a forked child has a life, and an id, of its own
             super()._launch(addresses)
@@ -210,7 +218,6 @@ class Participant(Engine):
         except BaseException:
             self._saved, self._catalogue = None, Catalogue()
             self._id, self._id_drawn_in = drawn
-            self._store.close()
             raise
         node, saved, self._saved = self._node, self._saved, None
         assert isinstance(node, Node)

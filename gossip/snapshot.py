@@ -204,6 +204,7 @@ class Keeper:
     ) -> None:
         self._name, self._store, self._node, self._limits, self._tell = name, store, node, limits, tell
         self._carried = tuple(carried)
+        self._found: tuple[Known, ...] = ()  # in a file that came to be mine only later
         self._last: object = None  # what the node was like when it was written
         self._told = ""  # the trouble that lasts
         self._retry_s = 0.0  # the pause after the latest failure; 0: there is none
@@ -259,12 +260,8 @@ class Keeper:
         """Write if there is something new; how long to wait then."""
         node, store = self._node, self._store
         late = bool(self._retry_s) or not store.mine
-        if not store.mine:
-            store.acquire()  # what it holds by now is older than what is known here
-            store.forget()
-            self._tell_once(store.trouble)
-            if not store.mine:
-                return self._later()
+        if not store.mine and not self._take_over():
+            return self._later()
         now = node.local.table.digest, node.local.me.id, node.local.me.incarnation, node.looks_back, node.holds_past
         if now == self._last and not late:
             return WRITE_INTERVAL_S
@@ -275,13 +272,23 @@ class Keeper:
             self._tell(f"the snapshot {store.path} is written now")
         return max(WRITE_INTERVAL_S, size / BYTES_PER_S_MAX)
 
+    def _take_over(self) -> bool:
+        """Whether the file is mine now. What it holds is kept on while nothing better is known."""
+        saved = self._store.acquire()
+        self._store.forget()
+        self._tell_once(self._store.trouble)
+        self._found = saved.others if saved is not None else ()
+        return self._store.mine
+
     def _write(self) -> int:
         node, local, pace = self._node, self._node.local, _Pace(self._ending)
         self._carried = carried_on(self._carried, looked_for=node.looks_back, shown=node.holds_past)
+        if not local.alone:  # until then it is more than is known here
+            self._found = ()
         encoding = Encoding(
             self._store.codec,
             me_of(local),
-            others_of(local, self._carried),
+            others_of(local, (*self._carried, *self._found)),
             saved_ms=time.time_ns() // 1_000_000,
             bytes_max=self._limits.snapshot_bytes_max,
             pace=pace.through,

@@ -224,6 +224,16 @@ def test_text_lines_tell_what_happened_and_why(run: Gossip) -> None:
     assert ended(process)[::2] == (0, "")
 
 
+def test_a_restart_with_a_snapshot_has_the_same_id(run: Gossip, tmp_path: Path) -> None:
+    ids = []
+    for _ in range(2):
+        process = run("run", "--alone", "--name", "one", "--snapshot", str(tmp_path / "snapshot"), "-o", "json")
+        ids += [told["id"] for told in lines_until(process, lambda told: told["kind"] == "started")]
+        process.terminate()
+        assert ended(process)[::2] == (0, "")
+    assert ids[0] == ids[1]
+
+
 def test_verbose_logs_to_stderr(run: Gossip) -> None:
     process = run("run", "--alone", "--name", "one", "--verbose")
     assert process.stdout is not None

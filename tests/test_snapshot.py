@@ -416,6 +416,22 @@ def test_a_peer_that_was_closed_before_it_started_holds_nothing(open_peer: Open,
     assert len(open_peer("a", snapshot=orphan).lookup("orders")) == 2
 
 
+def test_a_close_while_the_file_is_read_gives_it_back(
+    open_peer: Open, orphan: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, acquire = Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=orphan), gossip.snapshot.Store.acquire
+
+    def closed_meanwhile(store: Any) -> Any:
+        peer.close()
+        return acquire(store)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gossip.snapshot.Store, "acquire", closed_meanwhile)
+        with pytest.raises(PeerClosed):
+            peer.start()
+    assert len(open_peer("a", snapshot=orphan).lookup("orders")) == 2
+
+
 # row 23 of the faults: whatever the disk does --------------------------------------------------------------------------
 
 ASKED = "starts without it, with an event; the old file intact"
@@ -541,6 +557,9 @@ def test_a_disk_that_may_only_be_read_is_left_alone_and_used_when_it_may_be_writ
     mounted("-o", "remount,rw")
     told(peer, "is written now")
     assert read(path, cluster).me.id == peer.id
+    assert [known.header.name for known in read(path, cluster).others] == ["b"]  # more than is known here
+    other = open_peer("c", peer)
+    until(lambda: {known.id for known in read(path, cluster).others} == {other.id})
     record(23, "Z", what="the disk is read-only", asked=ASKED, measured="so; used when it may be written", held=True)
 
 
