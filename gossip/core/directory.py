@@ -1,7 +1,8 @@
 """Which instances exist, whoever holds them: `(service, id)` is one instance however many living origins say so.
 
 Invariant: what is shown for a key is the record of the highest `(incarnation, origin)` among its living holders, and it
-goes when the last of them does. Every method returns the difference a reader sees, or None.
+goes when the last of them does. Where peers sign, whoever speaks of its own address comes before all others: nobody can then
+begin a later life to be shown in its place. Every method returns the difference a reader sees, or None.
 """
 
 from __future__ import annotations
@@ -27,9 +28,15 @@ class Directory:
 
     __slots__ = ("_held", "_rank_of", "count")
 
-    def __init__(self, incarnation_of: Callable[[str], Incarnation]) -> None:
+    def __init__(
+        self, incarnation_of: Callable[[str], Incarnation], speaks_of_itself: Callable[[Instance], bool] = lambda record: False
+    ) -> None:
         self._held: dict[str, dict[str, Instance | _Shared]] = {}  # service -> id -> its record or records
-        self._rank_of = lambda origin: (incarnation_of(origin), origin)
+        self._rank_of: Callable[[Instance], tuple[bool, Incarnation, str]] = lambda record: (
+            speaks_of_itself(record),
+            incarnation_of(record.origin),
+            record.origin,
+        )
         self.count = 0
 
     def shown(self, key: InstanceKey) -> Instance | None:
@@ -46,7 +53,7 @@ class Directory:
 
     def _show(self, held: _Shared, reason: str) -> Changed | None:
         before = held.shown
-        held.shown = after = held.records[max(held.records, key=self._rank_of)]
+        held.shown = after = max(held.records.values(), key=self._rank_of)
         return Changed(before, after, reason) if before != after else None
 
     def put(self, instance: Instance, reason: str) -> Changed | None:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Protocol
 
 from ..config import Config
-from ..model import EventKind, Member, join_address
+from ..model import EventKind, Instance, Member, join_address
 from .bounds import Bounds
 from .codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from .directory import Directory
@@ -62,7 +62,7 @@ class Local:
         self.counters: Counter[str] = Counter()
         self.bounds = Bounds(self.counters, self.notice)
         self.table = Table()
-        self.directory = Directory(lambda origin: self.table.origins[origin].incarnation)
+        self.directory = Directory(lambda origin: self.table.origins[origin].incarnation, self._speaks_of_itself)
         self.me = Origin(id, self.codec.hash(id), incarnation, header, zone)
         self.overlay = Overlay(self.me.hash, full_mesh_max=config.overlay.full_mesh_max)
         self.fan = Fan(self.me.hash)
@@ -136,6 +136,11 @@ class Local:
     def is_leap_of_version(self, known: int, version: int) -> bool:
         """The same for the numbers that count within a life."""
         return version > known + VERSION_LEAP
+
+    def _speaks_of_itself(self, record: Instance) -> bool:
+        """Whether a record is of its own peer's host, under the id that names that address. Told only where peers sign."""
+        header = self.table.origins[record.origin].header
+        return self.seal.verifies and record.host == header.host and record.id == record.address
 
     def contact_of(self, header: Header) -> str:
         """`ip:port` of the ROUTER that a header names."""

@@ -241,6 +241,25 @@ def test_who_claims_a_later_life_of_mine_without_my_key_gets_no_answer(
     assert node.local.me.incarnation == life
 
 
+@pytest.mark.parametrize("first", ["owner", "insider"])
+def test_who_lives_at_an_address_is_shown_there_before_who_began_a_later_life(
+    node: Node, pen: Pen, make: Any, issue: Callable[..., Signing], first: str
+) -> None:
+    insider = Pen(make, issue(), "zz-insider", 77)
+    own = make.instance("10.0.0.20:80", pen.id, host="10.0.0.20")
+    taken = [make.instance("10.0.0.20:80", insider.id, host=host) for host in ("10.0.0.77", "10.0.0.20")]
+    said = {
+        "owner": [pen.write(dataclasses.replace(make.state(pen.id, header=pen.header), put=(own,)))],
+        "insider": [
+            insider.write(dataclasses.replace(make.state(insider.id, header=insider.header, life=(9_000 + n, 1)), put=(one,)))
+            for n, one in enumerate(taken)
+        ],
+    }
+    for frame in (*said.pop(first), *next(iter(said.values()))):
+        push(node, frame)
+    assert shown(node, "10.0.0.20:80") == own
+
+
 # what is passed on ----------------------------------------------------------------------------------------------------
 
 
