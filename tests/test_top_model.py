@@ -223,7 +223,7 @@ def test_agreement_rates_links_and_suspicions_stand_at_the_top() -> None:
 def test_a_member_is_shown_with_its_links() -> None:
     screen = shown(dataclasses.replace(TOWN, links={"a": 12, "b": 7}), View(pane=Pane.MEMBERS))
     rows = [line.split() for line in screen.splitlines()[4:7]]
-    assert [row[4] for row in rows] == ["12", "7", "0"]
+    assert [row[4] for row in rows] == ["12", "7", "-"]
 
 
 # what fits ------------------------------------------------------------------------------------------------------------
@@ -256,6 +256,11 @@ def test_of_a_thousand_instances_only_those_on_the_screen_are_formatted(monkeypa
     formatted.clear()
     assert "1000 of 1000" in shown(of, after(["end"], View(pane=Pane.INSTANCES), rows=1000))
     assert formatted == [f"o-{number:04}" for number in range(1000 - page_of(24), 1000)]
+
+
+def test_a_column_in_which_nothing_stands_takes_no_room() -> None:
+    assert "LABELS" not in shown(TOWN, View(pane=Pane.INSTANCES), 200)
+    assert "LABELS" in shown(scene([instance("orders", "1", labels=Labels(version="2"))]), View(pane=Pane.INSTANCES), 200)
 
 
 def test_the_rows_scroll_with_the_cursor() -> None:

@@ -61,8 +61,8 @@ class Gatherer:
     def _links(self, living: tuple[str, ...]) -> dict[str, int]:
         """How many members each listens to. 20 ms at a thousand, so only when somebody came or went."""
         if living != self._linked[0]:
-            overlay = self._observer.overlay()
-            self._linked = living, {id: len(others) for id, (_, others) in overlay.items() if others}
+            overlay, ids = self._observer.overlay(), frozenset(living)
+            self._linked = living, {id: len(others) for id, (_, others) in overlay.items() if id in ids}
         return self._linked[1]
 
     def ask(self, name: str, timeout_s: float) -> None:

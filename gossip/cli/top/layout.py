@@ -205,11 +205,14 @@ def _in_full(event: Event | None, width: int) -> list[Line]:
 
 
 def _table(listing: Listing, rows: Sequence[Any], cursor: int, scene: Scene, width: int) -> list[Line]:
-    shown = [tuple(map(clean, listing.cells(row, scene))) for row in rows]
-    widths = _widths(listing.heads, shown, width)
-    made: list[Line] = [_row(listing.heads, widths, listing.numbers, "head")]
-    for number, cells in enumerate(shown):
-        made.append(_row(cells, widths, listing.numbers, "cursor" if number == cursor else ""))
+    every = [tuple(map(clean, listing.cells(row, scene))) for row in rows]
+    kept = [at for at in range(len(listing.heads)) if at == 0 or any(cells[at] for cells in every)]
+    heads, *shown = [tuple(cells[at] for at in kept) for cells in (listing.heads, *every)]
+    numbers = frozenset(place for place, at in enumerate(kept) if at in listing.numbers)
+    widths = _widths(heads, shown, width)
+    made: list[Line] = [_row(heads, widths, numbers, "head")]
+    for place, cells in enumerate(shown):
+        made.append(_row(cells, widths, numbers, "cursor" if place == cursor else ""))
     return made
 
 
@@ -290,7 +293,7 @@ def _instance_cells(one: Instance, scene: Scene) -> tuple[str, ...]:
 def _member_cells(one: Member, scene: Scene) -> tuple[str, ...]:
     event = scene.told.get(one.id)
     told = "" if event is None else f"{_clock(event.at)} {event.reason.removeprefix(one.id).strip()}"
-    return one.id, one.address, str(one.state), str(one.instances), str(scene.links.get(one.id, 0)), one.zone, told
+    return one.id, one.address, str(one.state), str(one.instances), str(scene.links.get(one.id, "-")), one.zone, told
 
 
 def _event_cells(event: Event, scene: Scene) -> tuple[str, ...]:
