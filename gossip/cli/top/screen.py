@@ -87,7 +87,7 @@ class Screen:
         try:
             if self._keyboard >= 0:
                 self._before = termios.tcgetattr(self._keyboard)
-                termios.tcsetattr(self._keyboard, termios.TCSADRAIN, _quiet(termios.tcgetattr(self._keyboard)))
+                termios.tcsetattr(self._keyboard, termios.TCSADRAIN, _quiet(self._keyboard))
             self._live.__enter__()
         except BaseException:
             self._restore()
@@ -146,11 +146,12 @@ def _keyboard() -> int:
         return -1
 
 
-def _quiet(modes: list[Any]) -> list[Any]:
+def _quiet(keyboard: int) -> list[Any]:
     """No echo, each key at once; Ctrl-C goes on being a signal, Ctrl-Z does not stop what holds the other screen."""
+    modes = termios.tcgetattr(keyboard)
     modes[3] &= ~(termios.ECHO | termios.ICANON)
     controls = modes[6]
-    disabled = os.fpathconf(0, "PC_VDISABLE") if "PC_VDISABLE" in os.pathconf_names else 0
+    disabled = os.fpathconf(keyboard, "PC_VDISABLE") if "PC_VDISABLE" in os.pathconf_names else 0
     controls[termios.VSUSP] = bytes([disabled])
     controls[termios.VMIN], controls[termios.VTIME] = 1, 0
     return modes
