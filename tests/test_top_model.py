@@ -11,9 +11,9 @@ import pytest
 
 from gossip import Event, EventKind, Instance, InstanceState, Labels, Member, MemberState, PeerState, Status
 from gossip.cli.top import layout
+from gossip.cli.top.keys import keys_of
 from gossip.cli.top.layout import LISTINGS, cells_of, lines, listed, name_at_cursor, page_of
 from gossip.cli.top.scene import ENDED_MAX, ENDED_SHOWN_S, EVENTS_MAX, Answer, Scene, Story
-from gossip.cli.top.screen import keys_of
 from gossip.cli.top.view import ORDERS, PANES, Pane, View, press
 
 STATUS = Status(

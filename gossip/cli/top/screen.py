@@ -7,7 +7,6 @@ back. Signals only ask to stop; nothing here is interrupted halfway.
 from __future__ import annotations
 
 import os
-import re
 import select
 import sys
 import termios
@@ -18,6 +17,8 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
+
+from .keys import keys_of
 
 STYLES = {
     "": "",
@@ -33,38 +34,6 @@ STYLES = {
 }
 READ_MAX = 1024
 ESCAPE_S = 0.02  # an escape sequence arrives whole; the key Esc comes alone
-_SEQUENCES = {
-    "[A": "up",
-    "[B": "down",
-    "[C": "right",
-    "[D": "left",
-    "OA": "up",
-    "OB": "down",
-    "OC": "right",
-    "OD": "left",
-    "[H": "home",
-    "[F": "end",
-    "[1~": "home",
-    "[4~": "end",
-    "[5~": "pageup",
-    "[6~": "pagedown",
-    "[Z": "backtab",
-    "OH": "home",
-    "OF": "end",
-}
-_CONTROLS = {"\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace", "\x1b": "escape"}
-_KEY = re.compile(r"\x1b(\[[0-9;]*[A-Za-z~]|O[A-Z])|.", re.DOTALL)
-
-
-def keys_of(text: str) -> Iterator[str]:
-    """The names of the keys that sent this: letters as themselves, sequences nobody knows left out."""
-    for match in _KEY.finditer(text):
-        sequence = match.group(1)
-        if sequence is not None:
-            if sequence in _SEQUENCES:
-                yield _SEQUENCES[sequence]
-        else:
-            yield _CONTROLS.get(match.group(), match.group())
 
 
 def text_of(lines: Sequence[Sequence[tuple[str, str]]]) -> list[Text]:
