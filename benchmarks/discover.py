@@ -97,24 +97,31 @@ def body_of(answer: bytes) -> bytes | None:
 
 
 @contextmanager
-def gateway() -> Iterator[Side]:
-    """A gateway that holds one registration."""
+def started(cluster: str) -> Iterator[tuple[int, str]]:
+    """A gateway as a process: its port, and the address of its peer."""
     for name in ("starlette", "uvicorn", "httpx", "prometheus_client"):
         library(name, name)
     command = [sys.executable, "-m", "gossip.cli.main", "gateway", "--listen", "127.0.0.1:0", "--bind", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, "--cluster", "discover"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--cluster", cluster], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         told = process.stdout.readline()
         if "http://" not in told:
             raise AbsentError("the gateway did not start")
         port = int(told.partition("http://")[2].partition(",")[0].rpartition(":")[2])
-        register(port)
-        yield Side(port, "/discover?name=orders", {"address": "10.0.0.1:8080"})
+        yield port, told.partition("peer at ")[2].partition(",")[0]
     finally:
         end([process])  # type: ignore[list-item]
         if process.stdout is not None:
             process.stdout.close()
+
+
+@contextmanager
+def gateway() -> Iterator[Side]:
+    """A gateway that holds one registration."""
+    with started("discover") as (port, _):
+        register(port)
+        yield Side(port, "/discover?name=orders", {"address": "10.0.0.1:8080"})
 
 
 def register(port: int) -> None:

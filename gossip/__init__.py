@@ -10,7 +10,8 @@
 import logging
 from typing import TYPE_CHECKING
 
-from .bus.keys import new_secret as new_secret  # these three are for launchers, such as the command line
+from .bus.keys import new_secret as new_secret  # these four are for launchers, such as the command line
+from .bus.keys import private_lines as private_lines
 from .bus.keys import read_secrets as read_secrets
 from .bus.keys import write_secret as write_secret
 from .catalogue.events import Watch

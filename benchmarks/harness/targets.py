@@ -235,6 +235,13 @@ TARGETS = (
         ),
     ),
     Target(
+        "the live page, 1,000 instances, 50 other viewers",
+        "< 100 ms of the browser's main thread per update",
+        "viewer",
+        (Bound("an update, busy", most=0.1), Bound("an update, visible", of="p99", most=1.0)),
+        "A cell that changes lays out its table, and a hundred at once come in several drawings.",
+    ),
+    Target(
         "cost of import",
         "`import gossip` ≤ 1.3 × `import zmq, msgpack, uhashring`",
         "footprint",

@@ -35,6 +35,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "gossip export nginx --file up.conf --then 'nginx -s reload'",
         "gossip export prometheus orders --file sd/orders.json",
     )
+    ask = parser.get_default("command")
+
+    def export(options: argparse.Namespace) -> int:
+        if options.output == "json":
+            parser.error("-o json means nothing here: prometheus is JSON, nginx has a form of its own")
+        return int(ask(options))
+
+    parser.set_defaults(command=export)
     add = parser.add_argument
     add("form", choices=("prometheus", "nginx"), help="file_sd JSON, or upstream blocks")
     add("services", nargs="*", metavar="SERVICE", help="only these (default: all)")

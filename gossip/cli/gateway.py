@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import Config, ConfigError, GossipError, Observer, read_secrets
+from .. import Config, ConfigError, GossipError, Observer, private_lines, read_secrets
 from .arguments import add_secret_file, add_signing, label, patience, positive, secrets_of, seeds_of, warnings_on_stderr
 from .ask import LIMITS
 from .printing import put
@@ -64,6 +64,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     http.add_argument("--probe", type=patience, default=60.0, metavar="SECONDS", help=every)
     alerts = parser.add_argument_group("alerts, each sent by one gateway alone")
     alerts.add_argument("--webhook", action="append", default=[], metavar="URL", help="in Alertmanager's shape; repeatable")
+    secretly = "holds such URLs, one a line, which are then in no process list"
+    alerts.add_argument("--webhook-file", type=Path, metavar="FILE", help=secretly)
     fewest = "a service should have so many instances; repeatable"
     alerts.add_argument("--alert-below", action="append", type=label, default=[], metavar="SERVICE=N", help=fewest)
     after = "something must be wrong for so long (default: 10)"
@@ -109,22 +111,24 @@ def run(options: argparse.Namespace) -> int:
 def _token(file: Path | None) -> str | None:
     if file is None:
         return os.environ.get(TOKEN, "").strip() or None
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token-file {file}: {error}. Nothing was started.") from error
+    found = private_lines(file, "token file", "Put the token into it, and nothing else")
+    if len(found) != 1:
+        raise ConfigError(f"token file {str(file)!r}: it holds {len(found)} lines, not the one token. Nothing was started.")
+    return found[0]
 
 
 def _alerts(options: argparse.Namespace) -> AlertSettings:
     from ..gateway.rules import AlertSettings
 
-    if options.alert_below and not options.webhook:
+    kept = private_lines(options.webhook_file, "webhook file", "Put a URL a line into it") if options.webhook_file else []
+    webhooks = (*options.webhook, *kept)
+    if options.alert_below and not webhooks:
         options.usage_error("whom should it tell? Say --webhook")
     wrong = [number for _, number in options.alert_below if not number.isdecimal() or len(number) > 6]
     if wrong:
         options.usage_error(f"--alert-below: {wrong[0]!r} is not a number of instances, as in orders=2")
     below = tuple((service, int(number)) for service, number in options.alert_below)
-    return AlertSettings(tuple(options.webhook), below, options.alert_after)
+    return AlertSettings(webhooks, below, options.alert_after)
 
 
 def _config(options: argparse.Namespace) -> Config:

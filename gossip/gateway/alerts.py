@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -63,14 +64,16 @@ class Alerts:
 
     async def run(self, host: str, port: int) -> None:
         """Until it is cancelled, or the peer closes."""
-        mine = await self._peer.register(SERVICE_OF_ALERTERS, host=host, port=port, id=self._peer.id)
+        mine: AsyncRegistration | None = None
         async with httpx.AsyncClient(timeout=POST_TIMEOUT_S, trust_env=False) as client:
             try:
                 while True:
                     await asyncio.sleep(TICK_S)
-                    if self._peer.state is PeerState.JOINING:
-                        continue
                     try:
+                        if mine is None:
+                            mine = await self._peer.register(SERVICE_OF_ALERTERS, host=host, port=port, id=self._peer.id)
+                        if self._peer.state is PeerState.JOINING:
+                            continue
                         self._look(client)
                         await self._publish(mine)
                     except PeerClosed:
@@ -179,10 +182,11 @@ class Alerts:
         try:
             answer = await client.post(url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            logger.warning("! the webhook %s did not take an alert, it is tried again: %r", url, error)
+            what = type(error).__name__  # the rest may repeat the URL
+            logger.warning("! the webhook at %s did not take an alert, it is tried again: %s", place_of(url), what)
             return False
         if not answer.is_success:
-            logger.warning("! the webhook %s answered %d, it is tried again", url, answer.status_code)
+            logger.warning("! the webhook at %s answered %d, it is tried again", place_of(url), answer.status_code)
         return bool(answer.is_success)
 
     def _message(self, fingerprint: str, case: Case, status: str) -> dict[str, Any]:
@@ -213,3 +217,9 @@ class Alerts:
 
 def _written(at: float) -> str:
     return datetime.fromtimestamp(at, timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def place_of(url: str) -> str:
+    """A webhook as a log may tell it: who knows the rest of its URL can often post to it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/…"

@@ -7,8 +7,10 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gossip import GossipError, PeerClosed, PeerState
@@ -103,6 +105,26 @@ def test_a_webhook_that_refuses_is_tried_again(street: Street, hook: Hook) -> No
     street.open(*options(hook, "orders"))
     until(lambda: hook.took, "the alert")
     assert (hook.refused, told(hook)) == (2, [("orders", "firing")])
+
+
+def test_a_webhook_may_come_from_a_file_and_no_log_tells_more_than_its_host(
+    street: Street, hook: Hook, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "webhooks"
+    file.write_text(f"{hook.url}?key=very-secret\n", encoding="utf-8")
+    file.chmod(0o600)
+    street.open("--webhook-file", str(file), "--alert-below", "orders=1", "--alert-after", "0.2")
+    until(lambda: hook.took, "the alert is taken")
+
+    async def refused() -> bool:
+        alerts = Alerts(None, None, None, "")  # type: ignore[arg-type]
+        hook.refuse = 1
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await alerts._taken(client, f"{hook.url}?key=very-secret", {})
+
+    assert not asyncio.run(refused())
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "gossip.gateway"]
+    assert said.startswith("! the webhook at http://127.0.0.1/… answered 503")
 
 
 def test_each_alert_is_sent_by_one_of_several_gateways(street: Street, hook: Hook) -> None:

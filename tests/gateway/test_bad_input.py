@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from .conftest import Door, Street, problem
@@ -183,6 +185,33 @@ def test_beyond_this_machine_a_token_is_needed(capsys: pytest.CaptureFixture[str
     monkeypatch.delenv("GOSSIP_GATEWAY_TOKEN", raising=False)
     assert main(["gateway", "--listen", "0.0.0.0:0"]) == 1
     assert "--token-file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "said"),
+    [(0o644, "open-sesame-1\n", "chmod 600"), (0o600, "open-sesame-1\nother\n", "2 lines"), (0o600, "", "0 lines")],
+)
+def test_a_token_file_that_others_may_read_or_that_holds_no_one_token_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, text: str, said: str
+) -> None:
+    from gossip.cli.main import main
+
+    file = tmp_path / "token"
+    file.write_text(text, encoding="utf-8")
+    file.chmod(mode)
+    assert main(["gateway", "--listen", "127.0.0.1:0", "--token-file", str(file)]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert "sesame" not in told
+
+
+def test_a_token_may_come_from_a_file(street: Street, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("# of the house\nopen-sesame-1\n", encoding="utf-8")
+    file.chmod(0o600)
+    door = street.open("--token-file", str(file), token="open-sesame-1")
+    assert door.get("/v1/services").status_code == 200
+    problem(httpx.get(f"{door.url}/v1/services", trust_env=False), 401)
 
 
 def test_a_token_is_asked_for_by_every_call_but_the_health_of_the_gateway(street: Street) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gossip import Instance, Labels
+from gossip.cli.main import main
 from gossip.gateway.targets import targets, upstreams
 
 from .conftest import ROOT, Door, Street, clean_environment, end, until
@@ -31,6 +32,11 @@ def test_prometheus_discovers_over_http(door: Door) -> None:
     assert found["targets"] == ["127.0.0.1:9100"]
     assert found["labels"]["__meta_gossip_service"] == "scraped"
     assert found["labels"]["__meta_gossip_label_team_name"] == "a"
+
+
+def test_another_form_of_output_is_refused_before_anybody_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "nginx", "-o", "json", "--seeds", "127.0.0.1:1"]) == 2
+    assert "-o json means nothing here" in capsys.readouterr().err
 
 
 def test_without_a_file_it_is_printed_once(street: Street) -> None:

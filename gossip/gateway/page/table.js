@@ -1,4 +1,7 @@
 // A table that touches only what changed: rows by key, in order, and of a row the cells whose text differs.
+//
+// Rows are laid out each by itself, so that the browser passes over those that are out of sight; the roles, which the sheet's
+// `display` takes from them, are said.
 
 import { el, mark, say } from "./dom.js";
 
@@ -12,9 +15,10 @@ export class Table {
     this.order = order;
     this.rows = new Map(); // key -> {key, row, cells, order}
     this.sorted = []; // the rows, in order
-    this.body = el("tbody");
-    const heads = columns.map((column) => el("th", { scope: "col", class: column.className }, column.title));
-    this.element = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, ...heads)), this.body);
+    this.body = el("tbody", { role: "rowgroup" });
+    const heads = columns.map((column) => el("th", { role: "columnheader", class: column.className }, column.title));
+    const head = el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads));
+    this.element = el("table", { role: "table", "aria-label": caption }, head, this.body);
     this.more = el("p", { class: "nothing" });
     this.empty = empty;
     region.append(this.element, this.more);
@@ -79,8 +83,9 @@ export class Table {
   }
 
   #made(key) {
-    const cells = this.columns.map((column, at) => el(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : null, class: column.className }));
-    return { key, row: el("tr", {}, ...cells), cells, shown: [], order: "" };
+    const cells = this.columns.map((column, at) =>
+      at === 0 ? el("th", { role: "rowheader", class: column.className }) : el("td", { role: "cell", class: column.className }));
+    return { key, row: el("tr", { role: "row" }, ...cells), cells, shown: [], order: "" };
   }
 
   #fill(row, item) {
