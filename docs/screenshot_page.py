@@ -32,7 +32,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 STARTED = re.compile(r"at (http://\S+), peer at (\S+),")
-WIDTH, HEIGHT = 1440, 900
+WIDTH, HEIGHT = 1440, 1420
 COLOURS = 256
 WAIT_MS = 30_000
 SETTLE_S = 11.0  # so that ages say something
@@ -90,7 +90,7 @@ def main() -> None:
                 time.sleep(1.5)
                 page.locator("#cluster").evaluate("element => { element.textContent = 'default' }")
                 picture = PICTURES / f"page-{scheme}.png"
-                page.screenshot(path=picture, full_page=True)
+                page.screenshot(path=picture)
                 Image.open(picture).quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
                 print(f"{picture}: {picture.stat().st_size} bytes")
             browser.close()
