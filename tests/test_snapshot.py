@@ -749,7 +749,7 @@ def test_under_gevent_the_file_is_written_by_a_native_thread_and_close_lets_othe
 
 def test_an_instance_that_was_remembered_is_not_passed_on(open_peer: Open, orphan: Path) -> None:
     peer = open_peer("a", snapshot=orphan, config=HASTY)
-    other = open_peer("c", peer)
+    other = open_peer("c", peer, config=HASTY)
     until(lambda: other.status().synced and len(other.members()) == 2)
     found: tuple[Instance, ...] = other.lookup("orders")
     assert found == ()
