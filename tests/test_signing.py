@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import stat
+import subprocess
 import sys
 import time
 import uuid
@@ -22,6 +23,7 @@ from gossip.core.signatures import fingerprint
 from gossip.environment import arguments_from
 from gossip.signing import SigningKey, signing_key_of, verify
 
+ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30.0
 SEED, MESSAGE = bytes(range(32)), b"what it says"
 
@@ -205,3 +207,35 @@ def test_an_async_peer_signs_as_well(peer_of: Callable[..., Peer]) -> None:
             until(lambda: peer.id in {member.id for member in signer.members()}, "the member")
 
     asyncio.run(look())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_that_begins_anew_has_a_key_of_its_own_or_the_files(key_file: Path) -> None:
+    script = """
+import os, signal, sys
+from gossip import Peer
+
+with Peer("stays", seeds=[], bind="127.0.0.1:0", signing_key="new") as stays:
+    with Peer("forks", seeds=[stays.address], bind="127.0.0.1:0", signing_key=sys.argv[1], fork="restart") as forks:
+        stays.register("orders", port=1)
+        forks.wait_for("orders", timeout=30)
+        child = os.fork()
+        if not child:
+            forks.lookup("orders")
+            forks.register("payments", port=2)
+            print(forks.id, flush=True)
+            signal.alarm(60)
+            signal.pause()  # until it is killed
+        (found,) = stays.wait_for("payments", timeout=30)
+        print(forks.id, found.origin, flush=True)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+"""
+    for key in ("new", str(key_file)):
+        run = subprocess.run(
+            [sys.executable, "-c", script, key], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        child, parent, found = run.stdout.split()
+        assert found == child != parent
+        assert (child.rpartition("@")[2] == parent.rpartition("@")[2]) == (key != "new")

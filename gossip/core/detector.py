@@ -387,7 +387,7 @@ class Detector:
         me = local.me
         life = charge.incarnation, charge.pulse
         if charge.subject == me.id:
-            if life >= me.life and not (local.seal.required and self._leaps(me, charge, now)):  # nobody believes those
+            if life >= me.life and not self._is_never_mine(charge):
                 self._name_accuser(accuser, now)
                 if charge.incarnation == me.incarnation:  # not a former life, of which it is true
                     self._tell_what_is_said(accuser, charge.evidence, now)
@@ -426,6 +426,11 @@ class Detector:
             self._rejudge_at = min(self._rejudge_at, now + local.config.detection.gather_s)
         case.relayed += 1
         return case.relayed <= local.config.detection.accusations_relayed_max
+
+    def _is_never_mine(self, charge: Charge) -> bool:
+        """A pulse that I did not sign nobody believes. A later life may be one of mine, from before the clock went back."""
+        me = self._local.me
+        return self._local.seal.required and charge.incarnation == me.incarnation and charge.pulse > me.header.pulse
 
     def _name_accuser(self, accuser: str, now: float) -> None:
         """Accusations are claims that nobody signs: who makes me refute them again and again is told."""

@@ -27,7 +27,7 @@ from gossip.core.messages import (
 from gossip.core.node import STANDING_S, Node
 from gossip.core.origin import LOG_BYTES_MAX
 from gossip.core.overlay import CIRCLE
-from gossip.core.selfhood import REFUTATIONS_AT_ONCE, REFUTATIONS_PER_S
+from gossip.core.selfhood import REFUTATIONS_AT_ONCE, REFUTATIONS_PER_S, RISES_PER_MINUTE
 from gossip.core.signatures import SIGNATURE_BYTES, Seal, Signing, fingerprint, id_of, names_a_key
 from gossip.model import EventKind, MemberState
 from gossip.simulation.notary import Notary
@@ -336,6 +336,30 @@ def test_a_member_whose_id_is_not_its_keys_is_refused(node: Node, make: Any, iss
     assert list(node.local.table.origins) == [node.id]
 
 
+@pytest.mark.parametrize("forgotten", [False, True], ids=["its state is held", "its numbers are held"])
+def test_who_comes_back_with_a_lower_clock_rises_above_its_former_life(
+    wire: Any, node_of: NodeOf, signer_of: NodeOf, issue: Callable[..., Signing], forgotten: bool
+) -> None:
+    signing = issue()
+    holder, former, again = (
+        signer_of(1, now=0.0),
+        node_of(2, id_of("b", signing.public), signing=signing, wall_ms=900_000),
+        node_of(3, id_of("b", signing.public), signing=signing, wall_ms=800_000, now=2.0),
+    )
+    for one in (holder, former, again):
+        wire.add(one)
+    wire.talk(former, holder, 1.0)
+    held = holder.local.table.origins[former.id]
+    holder._membership.settle(held, MemberState.DEAD, "test", 1.5)
+    if forgotten:
+        holder._merger.expire(1_000.0)
+    wire.away.add(former.local.me.contact)
+    for now in (1_001.0, 1_002.0):
+        wire.talk(again, holder, now)
+    assert holder.local.table.origins[again.id].alive
+    assert again.local.me.incarnation > former.local.me.incarnation
+
+
 # signs of life --------------------------------------------------------------------------------------------------------
 
 
@@ -454,9 +478,20 @@ def test_a_life_or_pulse_that_its_origin_never_signed_is_not_accused(
 ) -> None:
     origin = known(node, pen)
     accuse(node, make, pen.id, "x", 1.0, **claimed)
-    accuse(node, make, node.id, "x", 1.0, counter=2, **claimed)
     assert (origin.state, node._detector.cases) == (MemberState.ALIVE, {})
-    assert node.local.me.version == 1, "nobody believes it, so there is nothing to refute"
+
+
+def test_a_pulse_of_mine_that_nobody_believes_needs_no_refutation(node: Node, make: Any) -> None:
+    accuse(node, make, node.id, "x", 1.0, pulse=1)
+    assert node.local.me.version == 1
+
+
+def test_claims_of_later_lives_of_mine_are_answered_at_a_bounded_rate(node: Node, make: Any) -> None:
+    start, nonce = node.local.me.incarnation
+    for number in range(1, 100):
+        accuse(node, make, node.id, "x", 1.0, life=(start + 10 * number, nonce), counter=number)
+    assert node.local.me.incarnation[0] <= start + 10 * RISES_PER_MINUTE + 1
+    assert node.local.counters["lives_refused"] > 0
 
 
 def test_nobody_accuses_in_my_name(node: Node, pen: Pen, make: Any) -> None:
