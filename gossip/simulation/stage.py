@@ -134,9 +134,9 @@ class Stage:
         """So large a part of these, drawn; at least one."""
         return self.random.sample(peers, max(1, round(share * len(peers))))
 
-    def spawn(self, **options: Any) -> SimulatedPeer:
-        """Start a peer, and judge it. During a split its host is on one side of it, drawn: it is no bridge."""
-        if self._sides:
+    def spawn(self, *, bridge: bool = False, **options: Any) -> SimulatedPeer:
+        """Start a peer, and judge it. During a split its host is on one side of it, drawn, unless it is to be a bridge."""
+        if self._sides and not bridge:
             number = len(self.cluster.peers)
             options["host"] = self._take_a_side(options.get("host") or f"10.128.{number >> 8}.{number & 255}")
         peer = self.cluster.spawn(**options)
@@ -185,9 +185,7 @@ class Stage:
 
     # what users do ------------------------------------------------------------------------------------------------------
 
-    def register(
-        self, peer: SimulatedPeer, service: str | None = None, port: int | None = None, *, watched: bool = False
-    ) -> Act:
+    def register(self, peer: SimulatedPeer, service: str | None = None, port: int | None = None, *, watched: bool = False) -> Act:
         """Register an instance with a mark of its own. `watched`: measure when each peer first shows it."""
         self._marks += 1
         labels = {MARK: str(self._marks)}

@@ -320,11 +320,11 @@ def test_only_refutations_are_taken_from_a_flood_and_only_so_many_a_second_are_p
     change = make.codec.encode_delta(make.delta("b", 1, 2, put=("i1",)))
     assert node.handle(Heard(b"*" + change), 1.0) == []
     assert node.local.table.origins["b"].version == 1
-    for pulse in range(1, 41):
+    for pulse in range(1, FLOODED_MAX + 9):
         raised = make.codec.encode_delta(make.delta("b", pulse, pulse + 1, header=make.header(20, pulse=pulse)))
         node.handle(Heard(b"*" + raised), 1.0)
-    assert node.local.table.origins["b"].header.pulse == 40
-    assert node.local.counters["refutations_not_flooded"] == 40 - FLOODED_MAX
+    assert node.local.table.origins["b"].header.pulse == FLOODED_MAX + 8
+    assert node.local.counters["refutations_not_flooded"] == 8
 
 
 def test_who_learns_that_it_is_held_dead_refutes_and_talks(node: Node, make: Any) -> None:

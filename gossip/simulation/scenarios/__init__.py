@@ -61,6 +61,8 @@ _ALL = (
              1000, 1.0, "equal ≤ 15 s after each heal", few=40, seeds=3),
     Scenario("partition-long", "5", "the same for 30 minutes", splits.partition, 60, 30.0, "equal ≤ 15 s after each heal",
              few=16, brief=30.0, seeds=3),
+    Scenario("bridge", "5", "halves cut from each other, and a newcomer that reaches both", splits.bridge, 100, 0.25,
+             "nobody hidden within a half; equal ≤ 15 s after the heal", few=60),
     Scenario("swizzle", "6", "hosts are clogged one by one, freed in another order, again and again", splits.swizzle, 30, 10.0,
              "equal ≤ 10 s after the last", few=16, brief=2.0),
     Scenario("crash-loss", "7", "30 % die at once under 20 % loss", deaths.crash_loss, 100, 0.5,

@@ -7,6 +7,7 @@ from ..stage import QUIET_MAX_S, Stage
 
 ROUND_S = 12.0
 RESET_S = 2.0
+BRIDGED_AFTER_S = 2.5  # before the halves are silent
 
 
 def _halves(stage: Stage) -> tuple[list[SimulatedPeer], list[SimulatedPeer]]:
@@ -29,6 +30,20 @@ def partition(stage: Stage) -> None:
             stage.run(stage.seconds / 10)
         stage.calm(15.0, f"equal after the heal, {name}")
         stage.run(10.0)
+
+
+def bridge(stage: Stage) -> None:
+    """Row 5, after "partial partitions" (Alfatafta et al., OSDI 2020): all of one half accuse all of the other, everybody hears
+    it by way of one, and everybody has to be heard refuting it at once."""
+    stage.grow()
+    stage.run(stage.truth.grace_s)
+    one, other = _halves(stage)
+    stage.partition(one, other)
+    stage.run(BRIDGED_AFTER_S)
+    stage.spawn(bridge=True, seeds=[one[0].contact, other[0].contact])
+    stage.run(stage.seconds)
+    stage.figure("hidden within a side", stage.checkers.counts["I4"], 0)
+    stage.calm(15.0)
 
 
 def swizzle(stage: Stage) -> None:
