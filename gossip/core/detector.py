@@ -142,6 +142,8 @@ class Detector:
         watch = self.watches.get(id)
         if watch is not None:
             watch.spoke(now)
+        if self._gathered and (charge := self._gathered.get(id)) is not None and charge.evidence is Evidence.SILENT:
+            del self._gathered[id]  # held back while I doubted myself, and rightly
         if id in self._doubt_pings:  # somebody answers me: I am not the sick one
             self._doubt_pings.clear()
             self._doubt_until = now
@@ -411,6 +413,7 @@ class Detector:
                 self._membership.suspect(origin, f"{accuser} says that {origin.id} is {charge.evidence.name.lower()}")
         if case.life > life:
             return False
+        settled = not origin.alive and charge.evidence is Evidence.CLOSED  # what convinced me was passed on
         evidence = self._believed(accuser, charge, now)
         known = case.accusers.get(accuser)
         if known is not None and known >= evidence:
@@ -425,7 +428,7 @@ class Detector:
             self._judge(origin, case, now)
             self._rejudge_at = min(self._rejudge_at, now + local.config.detection.gather_s)
         case.relayed += 1
-        return case.relayed <= local.config.detection.accusations_relayed_max
+        return not settled and case.relayed <= local.config.detection.accusations_relayed_max
 
     def _is_never_mine(self, charge: Charge) -> bool:
         """A pulse that I did not sign nobody believes. A later life may be one of mine, from before the clock went back."""

@@ -281,9 +281,13 @@ class SimulatedPeer(Reads):
         if not self._slow_s or not self.running:
             return
         if not self.paused:
+            early = self.network.random.random() < 0.5  # it stood still between reading and looking at the clock
+            if early:
+                self._tick_now()
             if not self._clogged:
                 self._read()
-            self._tick_now()
+            if not early:
+                self._tick_now()
         self.network.after(2 * self._slow_s * self.network.random.random(), self._moment)
 
     def _listen(self) -> None:

@@ -322,6 +322,13 @@ def test_four_accusations_of_one_life_are_passed_on(bench: Any, make: Any) -> No
     assert len(made(bench, make)) == 4
 
 
+def test_what_is_told_of_closed_links_after_the_verdict_is_not_passed_on(bench: Any, make: Any) -> None:
+    for accuser in OTHERS:
+        bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
+    assert state_of(bench) is MemberState.DEAD
+    assert len(made(bench, make)) == 3
+
+
 def test_the_memory_of_the_flood_is_bounded(bench_of: Callable[[Config], Any]) -> None:
     bench = bench_of(Config(limits=Limits(accusations_seen_max=10)))
     bench.join("a")
@@ -526,6 +533,17 @@ def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: An
     assert 3.6 < doubtful.detector.next_deadline() <= 6.5  # they are asked again meanwhile
     doubtful.detector.tick(8.0)
     assert len(made(doubtful, make)) == 1
+
+
+def test_who_spoke_while_i_doubted_myself_is_not_accused(doubtful: Any, make: Any) -> None:
+    asked = next(id for id in doubtful.pinged if id not in "abcd")
+    for id in "ab":
+        doubtful.detector.watches[id].missed = PINGS - 1
+        doubtful.detector.unanswered(doubtful.table.origins[id], 3.5)
+    doubtful.detector.heard(asked, 3.7)
+    doubtful.detector.heard("a", 3.7)
+    doubtful.detector.tick(3.7)
+    assert [charge.subject for charge in made(doubtful, make)[0].charges] == ["b"]
 
 
 def test_an_answer_ends_the_doubt_and_what_was_held_back_is_told(doubtful: Any, make: Any) -> None:

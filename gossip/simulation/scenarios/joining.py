@@ -57,7 +57,7 @@ def newcomers(stage: Stage) -> None:
         for _ in range(2):
             stage.register(stage.random.choice(old), watched=True)
             changes += 1
-            stage.run(2 * JOIN_EVERY_S / 2 * stage.random.random())
+            stage.run(JOIN_EVERY_S * stage.random.random())
     stage.run(5.0)
     stage.cluster.tap = None
     stage.figure("p99 visibility", stage.visibility(at=set(old)), 0.25, "s")
