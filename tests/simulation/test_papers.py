@@ -30,6 +30,12 @@ def test_without_local_health_no_late_tick_is_noticed_and_it_is_put_back_afterwa
     assert kept["hidden_at_healthy"] == kept["hidden_at_slow"] == 0
 
 
+def test_those_that_read_late_accuse_less_when_they_doubt_themselves() -> None:
+    without, kept = (lifeguard(40, local_health=local_health, how="late", seconds=30) for local_health in (False, True))
+    assert kept["hidden_at_healthy"] == 0
+    assert 3 * kept["accusations_by_slow"] < without["accusations_by_slow"]
+
+
 def test_the_section_shows_what_was_measured_and_what_was_not() -> None:
     crash = rapid("crash", 20, seconds=3)
     text = "\n".join(section({"crash": crash, "scale": {"10": scale(10)}}))
