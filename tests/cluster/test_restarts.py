@@ -18,7 +18,7 @@ from nodes.launch import Launcher, Told, Worker, ask_all, until
 
 from .conftest import DEADLINE_S, ROOT, free_ports, names
 
-BACK_S = 15.0  # generous: 2 s are the deadline of those who find nobody in sync
+BACK_S = 15.0  # the figure; 2 s of it are the deadline of those who find nobody in sync
 KILLS = 8
 
 Launch = Callable[..., Launcher]
@@ -94,7 +94,7 @@ def test_all_are_killed_one_serves_what_it_knew_and_all_is_up_when_the_others_ar
     def seen() -> list[dict[str, str]]:
         return [states(worker, "orders") for worker in everyone]
 
-    until(lambda: seen() == [up] * 5, BACK_S, lambda: f"all of it UP everywhere: {seen()}")
+    until(lambda: seen() == [up] * 5, DEADLINE_S, lambda: f"all of it UP everywhere: {seen()}")
     took_s = time.monotonic() - began
     fleet.cluster.agree(everyone, {"orders": 5}, DEADLINE_S)
     assert [worker.id for worker in everyone] == ids
@@ -120,7 +120,7 @@ def test_what_was_withdrawn_while_one_was_away_never_comes_back_where_that_was_s
     fleet.cluster.agree(others, {"orders": 1}, DEADLINE_S)
     seen = [len(worker.events) for worker in others]
     (again,) = fleet.up(away.name, seeds=["127.0.0.1:1"])  # nobody is there
-    fleet.cluster.agree([*others, again], {"orders": 1}, BACK_S)
+    fleet.cluster.agree([*others, again], {"orders": 1}, DEADLINE_S)
     assert states(again, "orders") == {"orders-p0": "UP"}
     time.sleep(1.0)  # what would come back must have the time to
     after = [told["event"] for worker, was in zip(others, seen, strict=True) for told in worker.events[was:]]
