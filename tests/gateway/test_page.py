@@ -280,6 +280,9 @@ def test_what_is_looked_at_stands_in_the_address(door: Door, look: Look) -> None
     page.go_back()
     shows(page, "#services button[aria-current]", "payments")
     assert page.locator("#instances tbody tr").count() == 1
+    page.evaluate("location.hash = '#q=payments'")
+    until(lambda: page.locator("#services button[aria-current]").text_content().startswith("All"), "all services are chosen")
+    assert page.locator("#instances tbody tr .service").all_text_contents() == ["payments"]
 
 
 def test_nothing_sticks_out_of_a_narrow_screen(door: Door, look: Look) -> None:

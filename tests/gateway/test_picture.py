@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections import Counter
+from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
-from gossip import Event, EventKind, Instance
+from gossip import Event, EventKind, Instance, Member, MemberState
 from gossip.gateway import chronicle as chronicle_module
+from gossip.gateway import picture as picture_module
 from gossip.gateway.chronicle import Chronicle
+from gossip.gateway.news import News
+from gossip.gateway.picture import Picture
 from gossip.gateway.static import FOLDER, TYPES
 
 from .conftest import Door, Street, problem, until
@@ -99,6 +106,16 @@ def test_a_ring_too_heavy_to_draw_is_refused(door: Door) -> None:
 # the overlay, and what happened ---------------------------------------------------------------------------------------
 
 
+class Nobody:
+    """A peer that knows nothing."""
+
+    def services(self) -> tuple[str, ...]:
+        return ()
+
+    def members(self, include_dead: bool = False) -> tuple[Any, ...]:
+        return ()
+
+
 def test_the_overlay_links_all_living_members_of_a_small_cluster(street: Street) -> None:
     door = street.open()
     peer = street.peer("a")
@@ -116,6 +133,31 @@ def test_the_overlay_links_all_living_members_of_a_small_cluster(street: Street)
     left = until(lambda: door.get("/v1/overlay").json()["gone"], "it is told where who left stood")
     assert left == [one for one in answer["members"] if one["id"] == peer.id]
     assert [one["id"] for one in door.get("/v1/overlay").json()["members"]] == [door.id]
+
+
+class Crowd(Nobody):
+    """A peer that knows three members, itself the second."""
+
+    id = "b"
+
+    def members(self, include_dead: bool = False) -> tuple[Any, ...]:
+        return tuple(Member(id, id, "", "", MemberState.ALIVE, (1, 1), 1, 0) for id in "abc")
+
+    def overlay(self) -> dict[str, tuple[float, tuple[str, ...]]]:
+        return {"a": (0.3, ("b", "c")), "b": (0.2, ("a", "c")), "c": (0.1, ("a", "b"))}
+
+
+@pytest.mark.parametrize(("query", "links"), [("", [[1, 2], [1, 0]]), ("member=c", [[0, 2], [0, 1]])])
+def test_of_too_many_members_the_links_of_one_are_told(
+    monkeypatch: pytest.MonkeyPatch, query: str, links: list[list[int]]
+) -> None:
+    monkeypatch.setattr(picture_module, "OVERLAY_MEMBERS_MAX", 2)
+    crowd: Any = Crowd()
+    picture = Picture(crowd, News(crowd), Chronicle(crowd))
+    request = Request({"type": "http", "method": "GET", "path": "/v1/overlay", "query_string": query.encode(), "headers": []})
+    told = json.loads(bytes(asyncio.run(picture.overlay(request)).body))
+    assert [one["id"] for one in told["members"]] == ["c", "b", "a"]
+    assert (told["links"], told["members_left_out"]) == (links, 2)
 
 
 def test_the_last_events_lead_on_to_the_stream(door: Door) -> None:
@@ -137,16 +179,6 @@ def test_an_instance_is_known_since_it_came(door: Door) -> None:
     assert 0 <= one["known_s"] <= gateway["known_s"]
     (member,) = door.get("/v1/members").json()["members"]
     assert member["known_s"] >= gateway["known_s"]
-
-
-class Nobody:
-    """A peer that knows nothing."""
-
-    def services(self) -> tuple[str, ...]:
-        return ()
-
-    def members(self, include_dead: bool = False) -> tuple[()]:
-        return ()
 
 
 def test_ages_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ const FADES_MS = { DEAD: 20_000, LEFT: 8_000 };
 const GLIDE_MS = 450;
 const LEVEL_MAX = 12; // names stand level beside so many, along the radius beyond
 const NAMES_MAX = 64; // beyond, only those that matter are named
+const MANY = 80; // beyond, peers are dots without a rim
 const LINKS_MEMBERS_MAX = 200; // beyond, the links of one at a time
+const SIZES = [[20, 7], [40, 6], [MANY, 4.5], [200, 3]]; // of a peer, where there are up to so many
 const PULSES_MAX = 8;
 const TIGHT_PX = 480; // narrower: second lines only where they matter
 const BEND = 0.72; // of a link towards the middle; 1 is straight
@@ -23,6 +25,7 @@ export class OverlayView {
     this.nodes = new Map(); // id -> {id, group, parts, angle, from, target, member}
     this.places = new Map(); // id -> 0 … 1, also of those that are gone
     this.links = []; // [id, id]
+    this.order = []; // the nodes round the ring, this gateway first
     this.self = "";
     this.focused = "";
     this.pulses = 0;
@@ -102,6 +105,7 @@ export class OverlayView {
     node.lost = null;
     node.group.style.animationDelay = "";
     if (isGone(member)) {
+      this.layer.append(node.group); // before all others
       const links = this.links.filter((link) => link.includes(node.id));
       node.lost = { links, path: svg("path", { class: `links lost ${member.state.toLowerCase()}` }) };
       this.lost.append(node.lost.path);
@@ -184,14 +188,14 @@ export class OverlayView {
   #resize(silent = false) {
     const width = this.element.clientWidth;
     const height = this.element.clientHeight;
-    const level = this.order && this.order.length <= LEVEL_MAX;
-    const named = this.order && this.order.length <= NAMES_MAX;
-    const room = level ? 54 : named ? 30 + 6.2 * this.#longest() : 28;
+    const level = this.order.length <= LEVEL_MAX;
+    const room = level ? 54 : 30 + 6.2 * this.#longest();
     if (!width) return;
     const tight = width < TIGHT_PX;
     const sides = level ? (tight ? 96 : 140) : room;
-    const radius = this.order?.length === 1 ? 0 : Math.max(40, Math.min(height / 2 - room, width / 2 - sides));
+    const radius = this.order.length === 1 ? 0 : Math.max(40, Math.min(height / 2 - room, width / 2 - sides));
     this.element.classList.toggle("tight", tight);
+    this.element.classList.toggle("many", this.order.length > MANY);
     if (width === this.size.width && height === this.size.height && radius === this.size.radius) return;
     this.size = { width, height, radius };
     mark(this.element, "viewBox", `${-width / 2} ${-height / 2} ${width} ${height}`);
@@ -203,7 +207,6 @@ export class OverlayView {
   }
 
   #draw() {
-    if (!this.order) return;
     const count = this.order.length;
     for (const node of this.order) this.#put(node, count);
     this.#drawLinks();
@@ -215,7 +218,7 @@ export class OverlayView {
     node.at = [x, y];
     node.group.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
     const gone = node.member.state === "DEAD" ? 2 : 0;
-    const small = (count > 100 ? 3 : count > 40 ? 4.5 : count > 20 ? 6 : 7) + gone;
+    const small = (SIZES.find(([most]) => count <= most)?.[1] ?? 1.6) + gone;
     mark(node.parts.dot, "r", String(small));
     mark(node.parts.halo, "r", String(small + 5));
     const { name, more } = node.parts;
