@@ -56,6 +56,11 @@ def test_no_script_of_the_page_makes_markup_of_text() -> None:
             assert word not in text, f"{path.name} uses {word}"
 
 
+def test_scripts_of_the_page_have_no_longer_lines_than_the_rest() -> None:
+    for path in [*FOLDER.glob("*.js"), *FOLDER.glob("*.html")]:
+        assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 130, path.name
+
+
 def test_there_is_nothing_else_beside_the_files(door: Door) -> None:
     for name in ("nothing.js", "..%2Fapi.py", "%2e%2e/api.py", "__init__.py"):
         problem(door.get(f"/page/{name}"), 404)

@@ -39,7 +39,7 @@ let waiting = null; // events that came while a snapshot was fetched
 let [frame, timer, drawn] = [0, 0, 0];
 let known = place();
 
-// what comes in -------------------------------------------------------------------------------------------------------------------
+// what comes in ------------------------------------------------------------------------------------------------------
 
 const stream = new Stream({
   onEvent(event) {
@@ -102,7 +102,8 @@ const refreshRing = new Later(250, async () => {
   byId("ring-none").hidden = Boolean(counts?.up);
   for (const id of ["key-form", "ring"]) byId(id).toggleAttribute("hidden", !counts?.up);
   if (!counts?.up) {
-    say(byId("ring-none"), service ? "No instance of it may be used now, so there is no ring." : "Where something runs, its ring is drawn here.");
+    const none = service ? "No instance of it may be used now." : "Where something runs, its ring is drawn here.";
+    say(byId("ring-none"), none);
     ring.clear();
     return;
   }
@@ -119,7 +120,7 @@ function ringService() {
   return theirs[0]?.[0] ?? "";
 }
 
-// what is drawn -------------------------------------------------------------------------------------------------------------------
+// what is drawn ------------------------------------------------------------------------------------------------------
 
 /** Draw with the next frame, but not again within a moment: a thousand changes in a second are ten drawings. */
 function schedule() {
@@ -157,19 +158,25 @@ function draw() {
 
 function drawFigures() {
   const members = [...store.members.values()];
-  const [alive, suspected] = [members.filter((one) => !isGone(one)).length, members.filter((one) => one.state === "SUSPECTED").length];
+  const alive = members.filter((one) => !isGone(one)).length;
+  const suspected = members.filter((one) => one.state === "SUSPECTED").length;
   const services = [...store.services];
   const theirs = services.filter(([name]) => !isOwn(name)).length;
   const total = services.reduce((sum, [, counts]) => sum + counts.total, 0);
   const up = services.reduce((sum, [, counts]) => sum + counts.up, 0);
   figure("peers", alive.toLocaleString(), suspected ? `${suspected} suspected` : "all well", suspected ? "warn" : "");
   figure("services", theirs.toLocaleString(), services.length > theirs ? `and ${services.length - theirs} of the registry` : "");
-  figure("instances", total.toLocaleString(), up < total ? `${total - up} not usable now` : "all usable", up < total ? "warn" : "");
+  const usable = up < total ? `${total - up} not usable now` : "all usable";
+  figure("instances", total.toLocaleString(), usable, up < total ? "warn" : "");
   const status = store.status;
   if (!status) return;
-  const agreed = status.agreement >= 1;
-  figure("agreement", status.members > 1 ? percent(status.agreement).replace(".0 ", " ") : "–",
-    status.members > 1 ? (agreed ? "all see the same" : "of neighbours see the same") : "nobody to agree with", agreed ? "" : "warn");
+  if (status.members > 1) {
+    const agreed = status.agreement >= 1;
+    const word = agreed ? "all see the same" : "of neighbours see the same";
+    figure("agreement", percent(status.agreement).replace(".0 ", " "), word, agreed ? "" : "warn");
+  } else {
+    figure("agreement", "–", "nobody to agree with");
+  }
   figure("self", store.nameOf(status.id), status.address);
   say(byId("cluster"), status.cluster);
   document.title = `${status.cluster} · ${plural(alive, "peer")} · gossip`;
@@ -202,7 +209,7 @@ followState((state) => {
   say(notice, STATES[state] ?? "");
 });
 
-// what is chosen ------------------------------------------------------------------------------------------------------------------
+// what is chosen -----------------------------------------------------------------------------------------------------
 
 function matcher() {
   const words = known.q.toLowerCase().split(/\s+/).filter(Boolean);
@@ -255,7 +262,7 @@ function setUpChoices() {
     button.addEventListener("click", () => go({ kind: button.dataset.choice }));
   }
   addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
     event.preventDefault();
     byId("filter").select();
   });
@@ -275,7 +282,7 @@ function setUpCommands() {
   }
 }
 
-// the token -----------------------------------------------------------------------------------------------------------------------
+// the token ----------------------------------------------------------------------------------------------------------
 
 function askToken(text) {
   showConnection("locked");
@@ -298,17 +305,17 @@ byId("door-form").addEventListener("submit", async (event) => {
   }
 });
 
-// what is spoken ------------------------------------------------------------------------------------------------------------------
+// what is spoken -----------------------------------------------------------------------------------------------------
 
 const spoken = [];
-const say_soon = new Later(SAID_MS, async () => {
+const saySoon = new Later(SAID_MS, async () => {
   say(byId("said"), spoken.length > 3 ? `${spoken.length} things happened. ${spoken.at(-1)}` : spoken.join(" "));
   spoken.length = 0;
 }).soon;
 
 function speak(text) {
   spoken.push(text);
-  say_soon();
+  saySoon();
 }
 
 /** Only what one would want to be interrupted by. */
@@ -318,7 +325,7 @@ function announce(event) {
   speak(`${subjectOf(event, store)?.shown} ${words[event.kind]}.`);
 }
 
-// the beginning -------------------------------------------------------------------------------------------------------------------
+// the beginning ------------------------------------------------------------------------------------------------------
 
 setUpTheme(byId("theme"));
 setUpChoices();

@@ -38,8 +38,8 @@ export class Catalogue {
       { name: "zone", title: "Zone", className: "zone", of: (one) => one.zone || "–" },
       { name: "weight", title: "Weight", className: "number weight", of: (one) => String(one.weight) },
       { name: "age", title: "Age", className: "number age", of: (one) => age(performance.now() - one.since) },
-      { name: "origin", title: "Peer", className: "origin", of: (one) => ({ text: this.store.nameOf(one.origin), hint: one.origin }) },
-      { name: "extras", title: "Routes, labels", className: "extras", of: (one) => ({ text: extras(one) || "–", hint: extras(one) }) },
+      { name: "origin", title: "Peer", className: "origin", of: (one) => hinted(this.store.nameOf(one.origin), one.origin) },
+      { name: "extras", title: "Routes, labels", className: "extras", of: (one) => hinted(extras(one) || "–", extras(one)) },
     ];
   }
 
@@ -52,7 +52,7 @@ export class Catalogue {
       { name: "state", title: "State", className: "state", of: (one) => badge(one.state) },
       { name: "zone", title: "Zone", className: "zone", of: (one) => one.zone || "–" },
       { name: "address", title: "Address", className: "address", of: (one) => one.address },
-      { name: "held", title: "Instances", className: "number weight", of: (one) => String(isGone(one) ? 0 : this.store.heldBy(one.id)) },
+      { name: "held", title: "Instances", className: "number weight", of: (one) => String(this.store.heldBy(one.id)) },
       { name: "age", title: "For", className: "number age", of: (one) => age(performance.now() - one.since) },
       { name: "id", title: "Id", className: "origin", of: (one) => one.id },
     ];
@@ -93,7 +93,8 @@ export class Catalogue {
 
   /** Names of members changed what instances show as their peer. */
   rename(ids) {
-    if (ids.size) for (const { key } of this.instances.sorted) this.instances.refresh(key, "origin", this.store.instances.get(key));
+    if (ids.size === 0) return;
+    for (const { key } of this.instances.sorted) this.instances.refresh(key, "origin", this.store.instances.get(key));
   }
 
   #wants(one) {
@@ -141,6 +142,8 @@ export class Catalogue {
   }
 }
 
+const hinted = (text, hint) => ({ text, hint });
+
 function badge(state) {
   return { text: state.toLowerCase(), mood: MOODS[state] ?? "calm" };
 }
@@ -153,5 +156,6 @@ function all(store) {
 
 function words(one, store) {
   const labels = Object.entries(one.labels).map(([key, value]) => `${key}=${value}`);
-  return [one.service, one.id, one.host, one.zone, one.state, store.nameOf(one.origin), one.origin, ...one.routes, ...labels].join(" ");
+  const place = [one.service, one.id, one.host, one.zone, one.state, store.nameOf(one.origin), one.origin];
+  return [...place, ...one.routes, ...labels].join(" ");
 }

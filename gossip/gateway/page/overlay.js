@@ -146,7 +146,7 @@ export class OverlayView {
     if (this.focused === id) this.#focus("");
   }
 
-  // where everybody stands ------------------------------------------------------------------------------------------------------
+  // where everybody stands -------------------------------------------------------------------------------------------
 
   setSelf(id) {
     if (this.self === id) return;
@@ -241,12 +241,13 @@ export class OverlayView {
   #drawLinks() {
     const focused = this.focused;
     const shown = this.nodes.size <= LINKS_MEMBERS_MAX ? this.links : [];
-    const between = shown.filter(([one, other]) => one !== focused && other !== focused && this.#lives(one) && this.#lives(other));
+    const between = shown.filter((link) => link.every((id) => id !== focused && this.#lives(id)));
     mark(this.allLinks, "d", this.#curves(between));
     mark(this.outLinks, "d", this.#curves(focused ? this.links.filter(([one]) => one === focused) : []));
     mark(this.inLinks, "d", this.#curves(focused ? this.links.filter(([, other]) => other === focused) : []));
     for (const { lost } of this.order) if (lost) mark(lost.path, "d", this.#curves(lost.links));
-    mark(this.allLinks, "class", `links${shown.length > 250 ? " faint" : shown.length > 120 ? " thin" : ""}${focused ? " behind" : ""}`);
+    const weight = shown.length > 250 ? "faint" : shown.length > 120 ? "thin" : "";
+    mark(this.allLinks, "class", `links ${weight} ${focused ? "behind" : ""}`);
   }
 
   #lives(id) {
@@ -271,7 +272,7 @@ export class OverlayView {
     return found.join("");
   }
 
-  // what is said of them --------------------------------------------------------------------------------------------------------
+  // what is said of them ---------------------------------------------------------------------------------------------
 
   #label(node) {
     const { member, id } = node;
@@ -300,7 +301,8 @@ export class OverlayView {
     if (node) {
       const hears = this.links.filter(([one]) => one === id).length;
       const heard = this.links.filter(([, other]) => other === id).length;
-      const known = this.partial && !hears ? "" : `subscribes to ${hears}${this.partial ? "" : `, is heard by ${heard}`} (computed)`;
+      const also = this.partial ? "" : `, is heard by ${heard}`;
+      const known = this.partial && !hears ? "" : `subscribes to ${hears}${also} (computed)`;
       text = [this.store.nameOf(id), node.member.state.toLowerCase(), node.member.address, known].filter(Boolean).join(" · ");
     } else if (this.partial) {
       text = "Too many peers to draw all links: point at one to see whom it subscribes to, as computed from the list of peers.";

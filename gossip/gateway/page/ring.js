@@ -14,7 +14,8 @@ export class RingView {
     this.arcs = svg("g", { class: "arcs" });
     this.count = svg("text", { class: "count", y: 2 });
     this.under = svg("text", { class: "under", y: 20 });
-    this.marker = svg("g", { class: "marker", hidden: "" }, svg("path", { d: `M0 ${-INNER + 6} V${-OUTER - 8}` }), svg("circle", { cy: -OUTER - 11, r: 4 }));
+    const needle = [svg("path", { d: `M0 ${-INNER + 6} V${-OUTER - 8}` }), svg("circle", { cy: -OUTER - 11, r: 4 })];
+    this.marker = svg("g", { class: "marker", hidden: "" }, ...needle);
     mark(element, "viewBox", "-122 -122 244 244");
     element.append(this.arcs, this.count, this.under, this.marker);
   }
@@ -64,7 +65,8 @@ export class RingView {
     const weight = instances.reduce((sum, one) => sum + one.weight, 0);
     const order = instances.map((one, at) => at).sort((one, other) => instances[other].share - instances[one].share);
     const widest = Math.max(...instances.map((one) => Math.max(one.share, one.weight / weight)));
-    const rows = order.slice(0, LISTED_MAX).map((at) => this.#row(instances[at], hue[at], measure(instances[at], weight, widest), at));
+    const row = (at) => this.#row(instances[at], hue[at], measure(instances[at], weight, widest), at);
+    const rows = order.slice(0, LISTED_MAX).map(row);
     if (order.length > LISTED_MAX) {
       const rest = order.slice(LISTED_MAX).reduce((sum, at) => sum + instances[at].share, 0);
       rows.push(el("li", { class: "rest" }, `and ${order.length - LISTED_MAX} more, with ${percent(rest)} together`));
@@ -112,6 +114,7 @@ function arc(from, to) {
   if (to - from > 0.5) return arc(from, (from + to) / 2) + arc((from + to) / 2, to);
   const [a, b] = [from, to].map((part) => part * 2 * Math.PI - Math.PI / 2);
   const point = (angle, radius) => `${(Math.cos(angle) * radius).toFixed(2)} ${(Math.sin(angle) * radius).toFixed(2)}`;
-  return `M${point(a, OUTER)}A${OUTER} ${OUTER} 0 0 1 ${point(b, OUTER)}L${point(b, INNER)}A${INNER} ${INNER} 0 0 0 ${point(a, INNER)}Z`;
+  const [there, back] = [`A${OUTER} ${OUTER} 0 0 1 ${point(b, OUTER)}`, `A${INNER} ${INNER} 0 0 0 ${point(a, INNER)}`];
+  return `M${point(a, OUTER)}${there}L${point(b, INNER)}${back}Z`;
 }
 

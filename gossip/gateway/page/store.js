@@ -30,7 +30,8 @@ export class Store {
   load({ instances, members, events, status }) {
     const now = performance.now();
     this.status = status;
-    this.#replace(this.instances, instances.instances.map((one) => [keyOf(one), aged(one, now)]), (key, value) => this.#put(key, value));
+    const held = instances.instances.map((one) => [keyOf(one), aged(one, now)]);
+    this.#replace(this.instances, held, (key, value) => this.#put(key, value));
     const known = members.members.map((one) => [one.id, aged(one, now)]);
     this.#replace(this.members, known, (id, value) => this.#setMember(id, value));
     const seen = new Set(this.events.map(nameOf));

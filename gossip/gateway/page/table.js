@@ -5,7 +5,7 @@
 
 import { el, mark, say } from "./dom.js";
 
-export const ROWS_MAX = 2000; // more: all can be scrolled to, and each change costs more
+const ROWS_MAX = 2000; // more: all can be scrolled to, and each change costs more
 const FRESH_MS = 2000; // a newcomer is lit up
 
 export class Table {

@@ -57,7 +57,8 @@ export class WhyDialog {
     const facts = known ? [known.state.toLowerCase(), lasting(performance.now() - known.since)] : ["gone"];
     if (member) facts.push(`id ${member.id}`, member.address);
     if (member && !isGone(member)) facts.push(plural(this.store.heldBy(this.name), "instance"));
-    if (instance) facts.push(instance.address, `weight ${instance.weight}`, `registered at ${this.store.nameOf(instance.origin)}`);
+    if (instance) facts.push(instance.address, `weight ${instance.weight}`);
+    if (instance) facts.push(`registered at ${this.store.nameOf(instance.origin)}`);
     const labels = Object.entries(instance?.labels ?? {}).map(([key, value]) => `${key}=${value}`);
     const routes = (instance?.routes ?? []).map((route) => `route ${route}`);
     if (known?.zone) facts.push(`zone ${known.zone}`);
