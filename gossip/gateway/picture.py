@@ -21,7 +21,7 @@ PLACES_MAX = 4096
 PLACES = 720  # half a degree each
 STAND_INS = 3  # instances told for a key: its owner and those after it
 RING_WEIGHT_MAX = 10_000  # of all instances of a service together; a ring beyond that takes seconds to build
-SHARES_KEPT_MAX = 64  # services whose shares are remembered
+RINGS_KEPT_MAX = 64  # services of which it is remembered who owns what
 GONE_S = 60.0  # so long the places of the dead are told
 OVERLAY_MEMBERS_MAX = 200  # up to so many all links are told at once; beyond, those of one member
 
@@ -33,7 +33,7 @@ class Picture:
 
     def __init__(self, peer: AsyncPeer, news: News, chronicle: Chronicle) -> None:
         self._peer, self._news, self._chronicle = peer, news, chronicle
-        self._shares: OrderedDict[str, tuple[object, dict[str, float]]] = OrderedDict()
+        self._rings: OrderedDict[str, tuple[object, dict[str, float], list[str]]] = OrderedDict()
         self._overlay: tuple[frozenset[str], frozenset[str], dict[str, Node]] = frozenset(), frozenset(), {}
 
     async def ring(self, request: Request) -> Response:
@@ -45,24 +45,25 @@ class Picture:
         if weight > RING_WEIGHT_MAX:
             raise Problem(503, f"The instances weigh {weight} together; up to {RING_WEIGHT_MAX} are drawn. Lower the weights.")
         ring = await asyncio.to_thread(self._peer.ring, service)  # a large one is built for a second or so, and once
-        shares = self._shares_of(service, ring)
+        shares, owners = self._drawn(service, ring, PLACES if given is None else given)
         up = [one for one in self._peer.lookup(service) if one.id in shares]
         number = {one.id: at for at, one in enumerate(up)}
         rows = [{"id": one.id, "weight": one.weight, "origin": one.origin, "share": shares[one.id]} for one in up]
-        places = [number.get(id, -1) for id in ring.owners_at(PLACES if given is None else given)]
+        places = [number.get(id, -1) for id in owners]
         answer: dict[str, Any] = {"service": service, "instances": rows, "places": places}
         if key is not None:
-            owners = [one.id for one in ring.preference_list(key, STAND_INS)]
-            answer["key"] = {"key": key, "place": ring.place(key), "owner": owners[0], "stand_ins": owners[1:]}
+            owner, *others = (one.id for one in ring.preference_list(key, STAND_INS))
+            answer["key"] = {"key": key, "place": ring.place(key), "owner": owner, "stand_ins": others}
         return Answer(answer)
 
-    def _shares_of(self, service: str, ring: Any) -> dict[str, float]:
-        kept = self._shares.get(service)
-        if kept is None or kept[0] is not ring:
-            kept = self._shares[service] = ring, ring.shares()
-            if len(self._shares) > SHARES_KEPT_MAX:
-                self._shares.popitem(last=False)
-        return kept[1]
+    def _drawn(self, service: str, ring: Any, places: int) -> tuple[dict[str, float], list[str]]:
+        """The shares, and who owns so many places: computed once for each ring, while nobody wants another number of places."""
+        kept = self._rings.get(service)
+        if kept is None or kept[0] is not ring or len(kept[2]) != places:
+            kept = self._rings[service] = ring, ring.shares(), ring.owners_at(places)
+            if len(self._rings) > RINGS_KEPT_MAX:
+                self._rings.popitem(last=False)
+        return kept[1:]
 
     async def overlay(self, request: Request) -> Response:
         """The members in the order of their first ring, and who subscribes to whom: computed, not observed."""
