@@ -12,6 +12,7 @@ from .worlds import World
 LIMIT_S = 120.0  # what has not come by then is never
 LARGER, SMALLER = (0, 1, 2), (3, 4)
 RESET_S = 2.0
+HELD_MAX = 100  # instances of one peer, which may hold 256
 REPAIRED_S = 5.0  # what no link carries is missed at two heartbeats in a row, and then fetched from a third
 
 Figures = list[Figure]
@@ -50,7 +51,7 @@ def partition(world: World, seconds: int, writes: str) -> Figures:
     for second in range(seconds):
         if writers:
             host = writers[second % len(writers)]
-            if second < len(writers) or second % 2:
+            if second < len(writers) or second % 2 or world.held_by(host) > HELD_MAX:
                 world.deregister(world.oldest_of(host))
             world.register(host)
         world.run(1.0)

@@ -119,6 +119,10 @@ class World(ABC):
         """The oldest instance that is registered there."""
         return next(id for id, holder in self._truth.items() if holder == host)
 
+    def held_by(self, host: int) -> int:
+        """How many are registered there."""
+        return sum(1 for holder in self._truth.values() if holder == host)
+
     # weather ------------------------------------------------------------------------------------------------------------
 
     @property
