@@ -44,7 +44,7 @@ def one_way(world: World, seconds: int) -> Figures:
 
 
 def partition(world: World, seconds: int, writes: str) -> Figures:
-    """Row 5: 3 | 2. `writes`: `both`, `one` (the larger side) or `none`; what was there before is withdrawn meanwhile, too."""
+    """Row 5: 3 : 2. `writes`: `both`, `one` (the larger side) or `none`; what was there before is withdrawn meanwhile, too."""
     began = world.now
     world.split(LARGER, SMALLER)
     writers = {"both": (*LARGER, *SMALLER), "one": LARGER, "none": ()}[writes]

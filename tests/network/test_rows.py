@@ -35,7 +35,7 @@ def test_where_a_fifth_of_all_packets_is_lost_nobody_is_hidden_and_changes_get_t
 )
 def test_a_split_of_three_and_two_heals_whoever_wrote_meanwhile(play: Play, hold: Hold) -> None:
     writers = {"both": "on both sides", "one": "on the larger side", "none": "on none"}[play.writes]
-    hold(5, f"3 | 2 cut from each other for {play.seconds} s, writes {writers}", "equal ≤ 15 s after the heal")
+    hold(5, f"3 : 2 cut from each other for {play.seconds} s, writes {writers}", "equal ≤ 15 s after the heal")
 
 
 @pytest.mark.parametrize("play", [Play("blackhole", 6), long(Play("blackhole", 300))], ids=str)
@@ -59,4 +59,4 @@ def test_delay_and_jitter_hide_nobody_and_lose_nothing(play: Play, hold: Hold) -
 @pytest.mark.parametrize("play", [Play("resets", 20), long(Play("resets", 120))], ids=str)
 def test_a_firewall_that_resets_all_links_between_two_halves_makes_nobody_flap(play: Play, hold: Hold) -> None:
     asked = "nobody hidden twice a minute; ≤ 10 accusations per peer and minute"
-    hold(30, f"all links between 3 | 2 reset every 2 s for {play.seconds} s", asked)
+    hold(30, f"all links between 3 : 2 reset every 2 s for {play.seconds} s", asked)
