@@ -97,7 +97,11 @@ def test_a_key_that_others_may_read_is_refused(key_file: Path) -> None:
         Peer("orders", signing_key=key_file)
 
 
-@pytest.mark.parametrize("content", ["", "short\n", f"{new_signing_key()}\n{new_signing_key()}\n", "ä" * 43])
+@pytest.mark.parametrize(
+    "content",
+    ["", "short\n", f"{new_signing_key()}\n{new_signing_key()}\n", "ä" * 43],
+    ids=["empty", "short", "two keys", "no ASCII"],
+)
 def test_a_file_that_holds_no_key_is_refused_and_not_shown(tmp_path: Path, content: str) -> None:
     file = tmp_path / "orders.key"
     file.touch(0o600)
