@@ -295,11 +295,11 @@ def test_another_cluster_is_1_and_told_as_such(ask: Ask) -> None:
         (["members", "--timeout", "nan"], 2, "not a number of seconds"),
         (["lookup", "orders", "--label", "version"], 2, "not KEY=VALUE"),
         (["members", "-o", "xml"], 2, "invalid choice"),
-        (["members", "--seeds", ""], 1, "needs somebody to observe"),
+        (["members", "--seeds", ""], 2, "needs somebody to observe"),
         (["members", "--seeds", "10.0.0.5:7400"], 1, "beyond this machine"),
-        (["members", "--seeds", "somewhere"], 1, "somewhere"),
-        (["members", "--cluster", "two words"], 1, "cluster='two words'"),
-        (["pick", "orders", "--near", "two words"], 1, "zone='two words'"),
+        (["members", "--seeds", "somewhere"], 2, "--seeds: cannot use 'somewhere'"),
+        (["members", "--cluster", "two words"], 2, "--cluster 'two words'"),
+        (["pick", "orders", "--near", "two words"], 2, "pass another --near"),
     ],
 )
 def test_a_wrong_command_line_is_2_and_a_refusal_1(arguments: list[str], code: int, message: str, ask: Ask) -> None:

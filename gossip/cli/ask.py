@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from .. import Config, Event, Instance, NoInstances, Observer, PeerClosed
+from .. import Config, ConfigError, Event, Instance, NoInstances, Observer, PeerClosed
 from .arguments import add_secret_file, label, patience, positive, secrets_of, seeds_of, warnings_on_stderr
 from .printing import (
     INSTANCE_COLUMNS,
@@ -98,10 +98,16 @@ def _ask(ask: Question, options: argparse.Namespace) -> int:
 def _observer(options: argparse.Namespace) -> Observer:
     given = {name: value for name in ("cluster", "insecure") if (value := getattr(options, name)) is not None}
     given |= secrets_of(options) | seeds_of(options)
-    if near := getattr(options, "near", None):
+    near = getattr(options, "near", None)
+    if near is not None:
         given["zone"] = near
-    with warnings_on_stderr(options.name_of_command):
-        return Observer.from_env(config=Config(limits=LIMITS), **given)
+    try:
+        with warnings_on_stderr(options.name_of_command):
+            return Observer.from_env(config=Config(limits=LIMITS), **given)
+    except ConfigError as error:
+        if near is not None and str(error).startswith("zone="):
+            options.usage_error(str(error).replace("another zone=", "another --near").replace("zone=", "--near "))
+        raise
 
 
 def _nothing(options: argparse.Namespace, why: str) -> int:
