@@ -23,6 +23,7 @@ UPDATES = 300
 CHANGES_PER_S = 100
 LOOK_S = 0.0002
 SYNC_S = 60.0
+QUIET_S = 4.0
 DELTA_BYTES = 220
 PER_PEER_MAX = 2_000
 LIMITS = replace(Config().limits, instances_max=PER_PEER_MAX, origin_bytes_max=1 << 20)
@@ -122,6 +123,7 @@ def measure_one(run: Run, peers: int, changes: int, records: int, mode: str, sec
                 hand.say(("fill", records // peers))
             for hand in (first, *others):
                 hand.hear()
+            time.sleep(QUIET_S)  # who signs says all anew then
             held = records // peers * peers + changes
             run.record(name, [first.ask(("join", held)) for _ in range(run.pick(5, 2))], anchor=anchor)
 

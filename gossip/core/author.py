@@ -24,6 +24,9 @@ REMOVALS_PER_DELTA = 128  # so that one frame holds them, whatever their names
 STATES_BYTES_MAX = 4 << 20  # of encoded states kept for those who ask next: newcomers ask for the same ones
 REISSUE_DELTAS_MIN = 64  # of mine that others keep before I, signing, say all anew; more where that weighs more than they do
 REISSUE_BYTES_MAX = LOG_BYTES_MAX // 2  # what they weigh at most then, besides what the state before them did
+REISSUE_QUIET_S = 2.0  # without a change; then I say all anew if I said so many deltas since the last time,
+REISSUE_QUIET_MIN = 8
+REISSUE_QUIET_SHARE = 8  # and they weigh at least such a part of it: so much more, at most, is sent for later joins
 STALE_MAX = 64  # renewed times to live that the heap still holds
 
 
@@ -43,6 +46,7 @@ class Author:
         self._states_bytes = 0
         self._said = self._said_bytes = 0  # deltas since I last said all; others keep them, if I sign
         self._said_before = 0  # what my instances weighed then
+        self._said_at_tick, self._quiet_since = 0, 0.0
 
     @property
     def _me(self) -> Origin:
@@ -308,6 +312,15 @@ class Author:
             self._said, self._said_bytes = self._said + 1, self._said_bytes + len(frame)
             if self._said_enough():
                 self._say_all_anew()
+
+    def rest(self, now: float) -> None:
+        """Call with every tick: once I am quiet I say all anew, so that who comes later verifies a state, not its history."""
+        if self._said != self._said_at_tick:
+            self._said_at_tick, self._quiet_since = self._said, now
+            return
+        quiet = self._said >= REISSUE_QUIET_MIN and now - self._quiet_since >= REISSUE_QUIET_S and not self._me.leaving
+        if quiet and self._said_bytes * REISSUE_QUIET_SHARE > STATE_OVERHEAD_BYTES + self._bytes:
+            self._say_all_anew()
 
     def _said_enough(self) -> bool:
         """Whether what others keep of my deltas outweighs what a whole state would, or nears their bound."""

@@ -291,6 +291,7 @@ class Node:
         if now >= self._next_heartbeat:
             self._send_heartbeats(now)
         self._author.expire(now)
+        self._author.rest(now)
         self._pull_what_is_missing(now)
         for origin in self._pings.overdue(now):
             self._detector.unanswered(origin, now)

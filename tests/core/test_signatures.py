@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gossip.core.author import REISSUE_DELTAS_MIN
+from gossip.core.author import REISSUE_DELTAS_MIN, REISSUE_QUIET_MIN, REISSUE_QUIET_S
 from gossip.core.detector import ACCUSED_MAX
 from gossip.core.effects import Answer, Asked, Blamed, Happened, Heard, Probe, Probed, ProbeOutcome, Publish, Shun, Subscribed
 from gossip.core.fields import NUMBER_MAX
@@ -430,6 +430,28 @@ def test_who_signs_says_all_anew_before_others_keep_too_much(signer_of: NodeOf, 
     assert (held.version, held.instances) == (one.local.me.version, one.local.me.instances)
     assert REISSUE_DELTAS_MIN // 2 < kept <= REISSUE_DELTAS_MIN + 1
     assert other.local.counters["deltas_gap"] == 0
+
+
+def test_who_signs_says_all_anew_once_it_is_quiet(signer_of: NodeOf, make: Any) -> None:
+    one = signer_of(1)
+    for number in range(REISSUE_QUIET_MIN):
+        one.register(make.instance(f"i{number}", one.id), None, 0.0)
+    one.tick(0.1)
+    assert (one.tick(0.1 + REISSUE_QUIET_S / 2), one.local.me.version) == ([], REISSUE_QUIET_MIN + 1)
+    one.tick(0.2 + REISSUE_QUIET_S)
+    assert one.local.me.version == REISSUE_QUIET_MIN + 2
+    one.tick(9.0)
+    one.tick(99.0)
+    assert one.local.me.version == REISSUE_QUIET_MIN + 2, "once"
+
+
+def test_who_does_not_sign_never_says_all_anew(node_of: NodeOf, make: Any) -> None:
+    one = node_of(1)
+    for number in range(4 * REISSUE_DELTAS_MIN):
+        one.register(make.instance(f"i{number}", one.id), None, 0.0)
+    for now in (0.1, 9.0, 99.0):
+        one.tick(now)
+    assert one.local.me.version == 4 * REISSUE_DELTAS_MIN + 1
 
 
 def test_one_that_never_says_all_anew_is_not_followed_for_ever(node: Node, pen: Pen) -> None:

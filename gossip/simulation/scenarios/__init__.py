@@ -82,7 +82,7 @@ _ALL = (
     Scenario("reorder", "15", "every message three times, up to 30 s out of order, 2 s of delay", weather.reorder, 20, 3.0,
              "equal; applied = distinct deltas", few=10, brief=1.0, grace_s=60.0),
     Scenario("insiders", "22", "a tenth of the peers forge, alter, replay, delete, inflate numbers and flood; all sign",
-             insiders.insiders, 20, 0.5, "0 forged, altered or replayed registrations accepted, 0 deleted; honest peers converge",
+             insiders.insiders, 20, 0.3, "0 forged, altered or replayed registrations accepted, 0 deleted; honest peers converge",
              few=12, brief=0.2, grace_s=15.0, signed=True, seeds=100),
     Scenario("half-change", "28", "killed in the middle of a change; a change that arrives after the verdict", deaths.half_change,
              30, 1.0, "stays dead; no second life", few=24, brief=0.5),
