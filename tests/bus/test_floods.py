@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from gossip.bus.floods import STALL_S, WEIGHT_BYTES, Flood, cut_off, received_from
-from gossip.bus.sockets import Sockets
+from gossip.bus.sockets import NEVER_MS, Sockets
 from gossip.config import Config, Links
 from gossip.core.effects import Asked, Connect, Listen, Subscribed
 from gossip.model import EventKind
@@ -116,7 +116,7 @@ def _loopbacks() -> bytes:
 
 def test_the_connection_that_brought_a_frame_is_ended(asker: Any, sockets: Sockets, until: Until) -> None:
     stranger, frame, port = asker
-    stranger.setsockopt(zmq.RECONNECT_IVL, -1)
+    stranger.setsockopt(zmq.RECONNECT_IVL, NEVER_MS)
     monitor = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     assert cut_off(frame, {port}, 100) is not None
     assert monitor.poll(10_000)
@@ -188,7 +188,7 @@ def test_an_asker_that_floods_is_cut_off_and_others_are_answered(
 ) -> None:
     flooder, honest = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
     flooder.setsockopt(zmq.SNDHWM, 0)
-    flooder.setsockopt(zmq.RECONNECT_IVL, -1)
+    flooder.setsockopt(zmq.RECONNECT_IVL, NEVER_MS)
     for asker in (flooder, honest):
         asker.connect(f"tcp://{running.contact}")
     for _ in range(20_000):
@@ -205,7 +205,7 @@ def test_an_asker_that_floods_is_cut_off_and_others_are_answered(
 def test_a_subscriber_that_floods_is_cut_off_and_others_are_served(running: Any, context: zmq.Context[Any], until: Until) -> None:
     flooder, honest = context.socket(zmq.XSUB), context.socket(zmq.SUB)
     flooder.setsockopt(zmq.SNDHWM, 0)
-    flooder.setsockopt(zmq.RECONNECT_IVL, -1)
+    flooder.setsockopt(zmq.RECONNECT_IVL, NEVER_MS)
     flooder.connect(f"tcp://{running.publisher}")
     for number in range(20_000):
         flooder.send(b"\x01topic-%d" % number)
