@@ -196,7 +196,7 @@ def section(found: dict[str, Any]) -> list[str]:
             size = f"{row['peers']:,} · {row['faulty']} · {row['seconds']:g}"
             even = "**not by the end**" if row["even_from_s"] is None else row["even_from_s"]
             hidden = f"{row['hidden']} | {row['hidden_at_faulty']}"
-            last = ", ".join(f"{size:,}" for size in row["last"])
+            last = ", ".join(f"{size:,}" for size in row.get("last", ())) or "not noted"
             lines.append(f"| {RAPID[kind]} | {size} | {row['most']} | {row['uneven_s']} | {even} | {last} | {hidden} |")
         lines += ["", "![Sizes of view over time](pictures/views.svg)"]
     for how in [how for how in SLOW if how in found]:
@@ -210,7 +210,9 @@ def section(found: dict[str, Any]) -> list[str]:
         ]
         for word, row in found[how].items():
             size = f"{row['peers']:,} · {row['slow']} · {row['seconds']:g}"
-            counts = (row[name] for name in ("hidden_at_healthy", "hidden_at_slow", "accusations_by_slow", "messages"))
+            counts = (
+                row.get(name, "not noted") for name in ("hidden_at_healthy", "hidden_at_slow", "accusations_by_slow", "messages")
+            )
             lines.append(f"| {word} | {size} | {' | '.join(map(str, counts))} |")
     if "slow" in found:
         lines += [
