@@ -24,7 +24,7 @@ LOOK_S = 1.0
 POLL_S = 0.05
 SERVICES = 20
 JOINING_MAX = 200  # so many join; more are set up as if they had joined long ago
-REGISTERING = 200  # of many peers, so many register
+REGISTERING = 50  # of many peers, so many register
 QUIET_MAX_S = 120.0
 SETTLED = (MemberState.DEAD, MemberState.LEFT)
 

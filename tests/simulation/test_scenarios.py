@@ -30,6 +30,18 @@ def test_each_scenario_holds_its_figures(name: str) -> None:
     assert report.figures
 
 
+def test_a_thousand_peers_see_deaths_and_a_change_and_no_invariant_is_broken() -> None:
+    stage = Stage(SEED, peers=1000, seconds=5)
+    stage.grow()
+    stage.run(stage.truth.grace_s)
+    stage.kill(stage.some(stage.living, 0.002))
+    stage.register(stage.living[0], watched=True)
+    assert stage.until(stage.checkers.settled, 30.0) <= 0.5
+    assert stage.visibility() <= 0.1
+    stage.calm(10.0)
+    assert stage.checkers.broken == []
+
+
 # one seed, one trace ----------------------------------------------------------------------------------------------------
 
 
