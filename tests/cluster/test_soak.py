@@ -30,7 +30,7 @@ class Soak:
 
     def __init__(self, cluster: Launcher, count: int, seed: int) -> None:
         self._cluster, self._chance = cluster, random.Random(seed)
-        workers = cluster.peers(names(count))
+        workers = [worker for first in range(0, count, 10) for worker in cluster.peers(names(count)[first : first + 10])]
         register_one_each(workers)
         self._count, self._born = count, count
         self.staying, self._passing = workers[: count // 2], workers[count // 2 :]
