@@ -20,6 +20,7 @@ import { Later } from "./later.js";
 const STATUS_MS = 5000;
 const DRAW_MS = 100;
 const PULSES_MAX = 3; // in one drawing; when all tell something, none stands out
+const PULSES_INSTANCES_MAX = 500; // in a larger cluster they are half of what a change costs
 const SAID_MS = 3000; // the screen reader is spoken to at most so often
 const STATES = {
   isolated: "This gateway hears nobody it should hear. What stands here is the last it knew, and may be old.",
@@ -147,7 +148,8 @@ function draw() {
     refreshOverlay();
   }
   overlay.relabel(dirty.origins);
-  if (dirty.pulses.size <= PULSES_MAX) dirty.pulses.forEach((id) => overlay.pulse(id));
+  const few = dirty.pulses.size <= PULSES_MAX && store.instances.size <= PULSES_INSTANCES_MAX;
+  if (few) dirty.pulses.forEach((id) => overlay.pulse(id));
   if (dirty.events) {
     events.show(store, known.kind, matcher());
     refreshStory();
