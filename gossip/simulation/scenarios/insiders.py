@@ -312,7 +312,8 @@ def _tell(stage: Stage, cast: dict[SimulatedPeer, Insider], honest: list[Simulat
         for effect in peer.history
         if type(effect) is Happened and effect.kind is EventKind.NOTICE and effect.reason.startswith("it came from")
     }
-    stage.figure("sent by each insider", -min(insider.sent for insider in cast.values()), -100)
+    fewest = min(insider.sent for insider in cast.values())
+    stage.figure("attacks of an insider short of a hundred", max(0, 100 - fewest), 0)
     stage.figure("forged, altered or replayed, and accepted", stage.checkers.counts["I8"], 0)
     stage.figure("insiders that nobody named", sum(peer.id not in named for peer in cast), 0)
     refuted = max(peer.node.local.counters["refutations"] for peer in honest)
