@@ -50,7 +50,7 @@ _ALL = (
     Scenario("join", "1", "1,000 peers join at once from 3 seeds", joining.join, 1000, 0.5,
              "equal views ≤ 15 s; no peer above 3 × its computed links", few=100, seeds=3),
     Scenario("newcomers", "1", "peers join a busy cluster one after the other", joining.newcomers, 100, 0.2,
-             "no change waits for repair: p99 visibility ≤ 0.25 s; ≤ 0.2 % of its copies lost", few=60, brief=0.1, seeds=5),
+             "no change waits for repair: p99 visibility ≤ 0.25 s; ≤ 0.25 % of its copies lost", few=60, brief=0.1, seeds=5),
     Scenario("loss", "2", "20 % loss on all links, a registration a second", weather.loss, 50, 5.0,
              "0 false deaths; p99 visibility ≤ 3 s; equal ≤ 10 s after", few=30, brief=1.0),
     Scenario("ingress-loss", "3", "80 % ingress loss on 1 % of 1,000", weather.ingress_loss, 1000, 2.0,

@@ -11,7 +11,7 @@ from ..stage import POLL_S, Stage
 
 LINKS_SHARE = 3.0
 JOIN_EVERY_S = 0.1  # more often than links are looked at, so that most learn late whom else to link to
-COPIES_LOST_SHARE = 0.002  # of the two of each change
+COPIES_LOST_SHARE = 0.0025  # of the two of each change
 
 
 def computed_links(members: int) -> int:
