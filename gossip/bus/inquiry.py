@@ -187,6 +187,7 @@ def _knock(
     try:
         left_ms = max(1, int((deadline - time.monotonic()) * 1000))
         options = {zmq.LINGER: 0, zmq.RECONNECT_IVL: -1, zmq.MAXMSGSIZE: FRAME_BYTES_MAX, zmq.HANDSHAKE_IVL: left_ms}
+        options[zmq.RCVHWM] = 0  # libzmq aborts when a full queue's connection is reset; time bounds what comes
         for option, value in options.items():
             caller.setsockopt(option, value)
         if keys is not None:
