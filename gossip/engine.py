@@ -526,8 +526,9 @@ class Engine(Reads):
 
         Computed from the member list as known here, not observed: see `computed_links`, also for the cost.
         """
-        ids = {id_hash(self._realm, member.id): member.id for member in self.members(include_dead=True)}
-        living = [id_hash(self._realm, member.id) for member in self.members()]
+        living = {id_hash(self._realm, member.id): member.id for member in self.members()}
+        # The bus goes on between two looks: who came since has no links yet, who ended since is still drawn.
+        ids = living | {id_hash(self._realm, member.id): member.id for member in self.members(include_dead=True)}
         links = computed_links(living, full_mesh_max=self._config.overlay.full_mesh_max)
         return {
             id: (position(0, hash) / CIRCLE, tuple(sorted(ids[other] for other in links.get(hash, ()))))

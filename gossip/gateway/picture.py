@@ -75,7 +75,7 @@ class Picture:
         order = sorted(living, key=lambda id: computed[id][0])
         number = {id: at for at, id in enumerate(order)}
         drawn = order if wanted is None and len(order) <= OVERLAY_MEMBERS_MAX else [wanted or self._peer.id]
-        links = [[number[id], number[other]] for id in drawn if id in number for other in computed[id][1]]
+        links = [[number[id], number[other]] for id in drawn if id in number for other in computed[id][1] if other in number]
         members = [{"id": id, "place": computed[id][0]} for id in order]
         gone = [{"id": id, "place": computed[id][0]} for id in self._gone_lately(living) if id in computed]
         found = {"computed": True, "members": members, "gone": gone, "links": links}
@@ -87,7 +87,7 @@ class Picture:
         all_told = living | self._gone_lately(living)
         if (living, all_told) != self._overlay[:2]:
             self._overlay = living, all_told, self._peer.overlay()
-        return living, self._overlay[2]
+        return living.intersection(self._overlay[2]), self._overlay[2]  # between the two looks some may have come, or ended
 
     def _gone_lately(self, living: frozenset[str]) -> frozenset[str]:
         others = (one for one in self._peer.members(include_dead=True) if one.id not in living)

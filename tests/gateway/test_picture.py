@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from gossip import Event, EventKind, Instance, Member, MemberState
+from gossip import Event, EventKind, Instance, Member, MemberState, Peer
 from gossip.gateway import chronicle as chronicle_module
 from gossip.gateway import picture as picture_module
 from gossip.gateway.chronicle import Chronicle
@@ -146,7 +146,11 @@ class Crowd(Nobody):
     id = "b"
 
     def members(self, include_dead: bool = False) -> tuple[Any, ...]:
-        return tuple(Member(id, id, "", "", MemberState.ALIVE, (1, 1), 1, 0) for id in "abc")
+        return self.named("abc")
+
+    @staticmethod
+    def named(ids: str) -> tuple[Member, ...]:
+        return tuple(Member(id, id, "", "", MemberState.ALIVE, (1, 1), 1, 0) for id in ids)
 
     def overlay(self) -> dict[str, tuple[float, tuple[str, ...]]]:
         return {"a": (0.3, ("b", "c")), "b": (0.2, ("a", "c")), "c": (0.1, ("a", "b"))}
@@ -163,6 +167,26 @@ def test_of_too_many_members_the_links_of_one_are_told(
     told = json.loads(bytes(asyncio.run(picture.overlay(request)).body))
     assert [one["id"] for one in told["members"]] == ["c", "b", "a"]
     assert (told["links"], told["members_left_out"]) == (links, 2)
+
+
+@pytest.mark.parametrize("looks", [["ab", "abc"], ["abc", "ab"]], ids=["one comes", "one ends"])
+def test_between_two_looks_at_the_members_some_may_come_or_end(looks: list[str]) -> None:
+    peer, crowd = Peer("b", id="b", seeds=[]), iter([Crowd.named(look) for look in looks])
+    peer.members = lambda include_dead=False: next(crowd)  # type: ignore[method-assign]
+    drawn = peer.overlay()
+    assert set(drawn) == set("abc")
+    assert drawn["a"][1] == tuple(sorted(set(looks[0]) - {"a"}))
+
+
+@pytest.mark.parametrize("known", ["ab", "abcd"], ids=["one comes", "one ends"])
+def test_a_member_that_is_drawn_only_once_has_no_links(monkeypatch: pytest.MonkeyPatch, known: str) -> None:
+    crowd: Any = Crowd()
+    monkeypatch.setattr(crowd, "members", lambda include_dead=False: Crowd.named(known))
+    picture = Picture(crowd, News(crowd), Chronicle(crowd))
+    request = Request({"type": "http", "method": "GET", "path": "/v1/overlay", "query_string": b"", "headers": []})
+    told = json.loads(bytes(asyncio.run(picture.overlay(request)).body))
+    assert {one["id"] for one in told["members"]} == set(known) & set("abc")
+    assert len(told["links"]) == (2 if known == "ab" else 6)
 
 
 def test_the_last_events_lead_on_to_the_stream(door: Door) -> None:
