@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from gossip.cli.progress import Progress
 from gossip.core.effects import Answer
 from gossip.core.messages import Entries
 from gossip.doctor import Finding, Plan, Severity, examine, machine, ports
+from gossip.doctor.cluster import _alive
 from gossip.doctor.finding import View
 from gossip.doctor.machine import links_of, look_at_the_clock
 
@@ -97,6 +99,24 @@ def assert_says(found: Finding | Findings, severity: Severity, *words: str) -> N
     assert [word for word in words if word not in f"{one.what} → {one.fix}"] == [], one
     assert bool(one.fix) or not severity.wrong
     assert "\n" not in one.what + one.fix
+
+
+def test_a_plan_shows_no_secret_and_no_key() -> None:
+    assert "hidden" not in repr(Plan(secret=("hidden one", "hidden two"), signing_key=b"hidden three"))
+
+
+def test_the_observer_s_thread_goes_on_while_its_members_are_looked_at() -> None:
+    class Watched:
+        """One at whose sight another comes."""
+
+        @property
+        def alive(self) -> bool:
+            table.origins[str(len(table.origins))] = self
+            return True
+
+    table = SimpleNamespace(origins={"first": Watched()})
+    assert len(_alive(SimpleNamespace(local=SimpleNamespace(table=table)))) == 1  # type: ignore[arg-type]
+    assert len(table.origins) == 2
 
 
 # this machine ---------------------------------------------------------------------------------------------------------

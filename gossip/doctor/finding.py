@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 TIMEOUT_S = 2.0
@@ -47,10 +47,10 @@ class Plan:
     bind: str | None = None
     advertise: str | None = None
     seeds: tuple[str, ...] | None = None
-    secret: str | tuple[str, ...] | None = None
+    secret: str | tuple[str, ...] | None = field(default=None, repr=False)
     secret_file: str | None = None
     insecure: bool = False
-    signing_key: str | bytes | None = None
+    signing_key: str | bytes | None = field(default=None, repr=False)
     signed: str | None = None
     members: int | None = None
     timeout_s: float = TIMEOUT_S
