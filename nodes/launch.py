@@ -115,17 +115,22 @@ class Launcher:
     def _contacts(self) -> list[str]:
         return [worker.address for worker in self.running if worker.address][:SEEDS_TOLD]
 
-    def agree(self, workers: Sequence[Worker], instances: Mapping[str, int], timeout: float) -> Told:
-        """Wait until these workers see exactly each other and so many instances of each service; returns that view."""
+    def agree(self, workers: Sequence[Worker], instances: Mapping[str, int], timeout: float, *, others: bool = False) -> Told:
+        """Wait until these workers see exactly each other and so many instances of each service; returns that view.
+
+        `others`: members and instances that are not ours may be there too, such as a gateway in another terminal.
+        """
         members = sorted(worker.id for worker in workers)
 
         def seen() -> str | None:
             views = ask_all(workers, "view")
             for worker, view in zip(workers, views, strict=True):
-                if view["members"] != members:
-                    return f"{worker.name} sees the members {view['members']}, not {members}"
                 counts = {service: len(ids) for service, ids in view["instances"].items()}
-                if counts != dict(instances):
+                present = [id_ for id_ in view["members"] if id_ in members] if others else view["members"]
+                if present != members:
+                    return f"{worker.name} sees the members {view['members']}, not {members}"
+                enough = all(counts.get(service, 0) >= count for service, count in instances.items())
+                if not enough if others else counts != dict(instances):
                     return f"{worker.name} sees the instances {counts}, not {dict(instances)}"
             return None if all(view == views[0] for view in views) else "the views name different instances"
 
@@ -233,7 +238,11 @@ class Cluster:
         for worker in self._launcher.peers(list(self._parts), own):
             self._register(worker)
         counts = self._plan.counts
-        self._launcher.agree(self._launcher.running, counts, AGREE_S)
+        try:
+            self._launcher.agree(self._launcher.running, counts, AGREE_S, others=True)
+        except WorkerEnded as error:  # killed while the others were looking: they live on, and its end is told next
+            self._say(f"not all see all: {error}", RED)
+            return
         told = ", ".join(f"{service} ×{count}" for service, count in counts.items()) or "no services"
         pids = ", ".join(f"{worker.name} {worker.pid}" for worker in self._launcher.running)
         self._say(f"all see all after {time.monotonic() - self._began:.2f} s: {told}. Processes: {pids}")

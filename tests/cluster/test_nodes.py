@@ -10,11 +10,12 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nodes.launch import Launcher, WorkerEnded, WorkerError, until
-from nodes.plan import Part, Plan, PlanError, from_file
+from nodes.launch import Cluster, Launcher, Told, Worker, WorkerEnded, WorkerError, until
+from nodes.plan import Part, Plan, PlanError, from_file, from_flags
 
 from .conftest import DEADLINE_S
 
@@ -91,6 +92,39 @@ def test_a_process_that_dies_is_told_and_started_anew_if_wished(run_python: Run)
     program.terminate()
     rest, _ = program.communicate(timeout=DEADLINE_S)
     assert "1 ended before, 1 restarted, 0 left running" in rest
+
+
+def test_a_launcher_comes_up_beside_members_and_instances_that_are_not_its_own(
+    launch: Callable[..., Launcher], capsys: pytest.CaptureFixture[str]
+) -> None:
+    strangers = launch(signing_key=None)
+    stranger = strangers.peer("stranger")
+    stranger.call("register", service="orders", port=9)
+    peer = {"seeds": [stranger.address]}
+    parts = (Part("peer-1", peer, ({"service": "orders", "port": 8001},)), Part("peer-2", peer))
+    assert Cluster(Plan(parts, strangers.cluster, "seeds", seconds=0.0)).run() == 0
+    shown = capsys.readouterr().out
+    assert "stranger" in shown
+    assert "all see all" in shown
+
+
+def test_a_process_killed_before_all_see_all_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agree = Launcher.agree
+
+    def killed_meanwhile(launcher: Launcher, workers: Sequence[Worker], *rest: Any, **options: Any) -> Told:
+        os.kill(workers[1].pid, signal.SIGKILL)
+        workers[1].wait(DEADLINE_S)
+        return agree(launcher, workers, *rest, **options)
+
+    monkeypatch.setattr(Launcher, "agree", killed_meanwhile)
+    plan = from_flags(3, [("orders", 1)], []).but(cluster=f"test-{uuid.uuid4().hex}", seed_mode="seeds", seconds=1.0, quiet=True)
+    assert Cluster(plan).run() == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"not all see all: peer-2: .*killed by SIGKILL", shown)
+    assert re.search(r"peer-2 \(pid \d+\) died: killed by SIGKILL", shown)
+    assert "1 ended before, 0 restarted, 0 left running" in shown
 
 
 def test_the_demonstration_observes_all_it_shows(run_python: Run, own_network: Sequence[str]) -> None:
