@@ -163,7 +163,8 @@ class Observer(Blocking):
             return (
                 f"no peer of cluster {self._cluster!r} that is in sync answered at {where}{strangers}, "
                 f"{time.monotonic() - self._started_at:.1f} s after the start. "
-                "Check that one runs, its cluster, its secret if it has one, and that the seeds name its contact, host:port"
+                "Check that one runs, its cluster, its secret if it has one, and that the seeds name its contact, host:port; "
+                "`gossip doctor`, told the same, looks into each"
             )
 
         return Wanted(lambda: self._synced_now(node), missing)

@@ -86,7 +86,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["completion", "bash"]) == 1
     shown, errors = capsys.readouterr()
-    assert (shown, "pip install 'gossip-registry[cli]'" in errors) == ("", True)
+    assert (shown, "pip install 'gossip-registry[cli]', or '.[cli]' in a clone" in errors) == ("", True)
 
 
 def test_an_unknown_shell_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:

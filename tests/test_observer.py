@@ -700,6 +700,7 @@ def test_nobody_there_is_a_time_out_that_says_so(stage: Stage) -> None:
         observer.wait_synced(0.01)
     assert "other clusters" not in str(told.value)
     assert "127.0.0.1:1" in str(told.value)
+    assert "`gossip doctor`" in str(told.value)
 
 
 def test_the_environment_may_say_whom_to_observe(stage: Stage, environment: pytest.MonkeyPatch) -> None:

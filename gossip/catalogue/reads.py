@@ -258,7 +258,7 @@ def _nothing(noun: str, name: object, views: Mapping[str, View], view: View | No
         return ConfigError(f"the {noun} {name!r} is not a str: pass its name")
     shown = repr(name[:TEXT_SHOWN_MAX])
     if view is None:
-        return NoInstances(f"no {noun} {shown} is known here. {_nearest(name, views)}")
+        return NoInstances(f"no {noun} {shown} is known here. {_nearest(noun, name, views)}")
     told = f"no instance of {noun} {shown} is left: {len(view.instances)} known, {len(view.up)} up"
     if not view.up:
         return NoInstances(f"{told}; the others are draining or critical. Wait for one to come up, or register one")
@@ -269,11 +269,13 @@ def _nothing(noun: str, name: object, views: Mapping[str, View], view: View | No
     return NoInstances(f"{told}. Loosen the last of these, or register an instance that meets it")
 
 
-def _nearest(name: str, views: Mapping[str, View]) -> str:
+def _nearest(noun: str, name: str, views: Mapping[str, View]) -> str:
     """The known names most like this one, as advice. At most `NAMES_COMPARED_MAX` are compared."""
     from difflib import get_close_matches  # here, because it is slow to import and only errors need it
 
     known = list(islice(dict(views), NAMES_COMPARED_MAX))
+    if not known and noun == "route":  # services may be known all the same
+        return "No service known here has routes: register one with routes=['/orders'], or wait until the peer is synced"
     if not known:
         return "Nothing is known yet: wait until the peer is synced, or check its seeds"
     near = get_close_matches(name[:TEXT_SHOWN_MAX], known, NAMES_SHOWN_MAX) or sorted(known)[:NAMES_SHOWN_MAX]

@@ -15,5 +15,5 @@ def need(*modules: str) -> None:
         except ImportError as error:
             raise ConfigError(
                 f"this command needs {name}, which is not installed here ({error}). "
-                "Install the extra: pip install 'gossip-registry[cli]'. Nothing was started."
+                "Install the extra: pip install 'gossip-registry[cli]', or '.[cli]' in a clone. Nothing was started."
             ) from error

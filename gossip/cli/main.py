@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from .. import GossipError, __version__
 
@@ -55,9 +56,17 @@ def _run(options: argparse.Namespace) -> int:
         return 1
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose every refusal, those of its subcommands too, ends in where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell on stderr what is wrong with the command line, and exit with 2."""
+        super().error(f"{message.rstrip('.')}. `{self.prog} --help` tells more")
+
+
 def parser(command: str = "") -> argparse.ArgumentParser:
     """The parser of the command line, with this command alone if it is one, else with all of them."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="gossip",
         description="A service registry without a server: every service embeds a peer.\n"
         "`run` is a peer on the command line; most others only ask the peers that run.",

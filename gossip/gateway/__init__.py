@@ -23,5 +23,5 @@ def need_extra() -> None:
         except ImportError as error:
             raise ConfigError(
                 f"the gateway needs {name}, which is not installed here ({error}). "
-                "Install the extra: pip install 'gossip-registry[http]'. Nothing was started."
+                "Install the extra: pip install 'gossip-registry[http]', or '.[http]' in a clone. Nothing was started."
             ) from error

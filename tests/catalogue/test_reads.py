@@ -250,6 +250,11 @@ def test_an_unknown_service_is_answered_at_any_size_and_length(monkeypatch: pyte
         StaticPeer().pick("web")
 
 
+def test_a_path_where_services_have_no_routes_is_told_that_and_not_that_nothing_is_known() -> None:
+    with pytest.raises(NoInstances, match="No service known here has routes: register one with routes="):
+        StaticPeer({"web": ["127.0.0.1:1"]}).route("/web")
+
+
 @pytest.mark.parametrize("service", [None, 5, b"web"])
 def test_a_service_that_is_no_text_is_refused(peer: StaticPeer, service: object) -> None:
     with pytest.raises(ConfigError, match="is not a str"):

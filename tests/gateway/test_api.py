@@ -159,7 +159,7 @@ def test_a_taken_port_is_one_line_on_stderr(door: Door, capsys: pytest.CaptureFi
 def test_without_the_extra_the_error_names_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert main(["gateway"]) == 1
-    assert "pip install 'gossip-registry[http]'" in capsys.readouterr().err
+    assert "pip install 'gossip-registry[http]', or '.[http]' in a clone" in capsys.readouterr().err
 
 
 def test_the_package_without_the_gateway_imports_nothing_of_the_extra() -> None:
