@@ -189,6 +189,35 @@ def test_the_page_finds_its_gateway_again(street: Street, look: Look) -> None:
     assert page.locator("#instances tr", has_text="before").count() == 0
 
 
+def test_a_resync_while_everything_is_fetched_has_it_fetched_again(door: Door, browser: Any) -> None:
+    door.register("orders", 8080)
+    page = browser.new_context().new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    asked, followed = [], []
+
+    def watch(route: Any) -> None:
+        followed.append(route)
+        if len(followed) > 1:
+            route.abort()
+        else:
+            told = '{"kind": "RESYNC", "seq": 1, "at": 1.0, "subject": null, "before": null, "after": null, "reason": "missed"}'
+            route.fulfill(content_type="text/event-stream", body=f"id: 1-1\ndata: {told}\n\n")
+
+    def instances(route: Any) -> None:
+        asked.append(route)
+        if len(asked) > 1:
+            route.continue_()
+
+    page.route("**/v1/watch*", watch)
+    page.route("**/v1/instances*", instances)
+    page.goto(f"{door.url}/")
+    state(page, "waiting")  # the stream told of the RESYNC, and ended
+    until(lambda: page.evaluate("1") and asked, "the first fetch")
+    asked[0].fulfill(json={"instances": [], "left_out": 0})  # of before the RESYNC
+    shows(page, "#instances tr", "127.0.0.1:8080")
+    page.context.close()
+
+
 def test_the_token_is_asked_for_and_stays_in_the_tab(street: Street, look: Look) -> None:
     door = street.open(environment={"GOSSIP_GATEWAY_TOKEN": "of-the-house"}, token="of-the-house")
     door.register("guarded", 1)

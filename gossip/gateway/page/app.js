@@ -37,6 +37,7 @@ const events = new EventsView(byId("events"), byId("events-none"), { onWhy: why 
 const story = new WhyDialog(store, { onClose: () => go({ why: "" }) });
 
 let waiting = null; // events that came while a snapshot was fetched
+let missed = false; // whether some of them were lost: then it may be of before those
 let [frame, timer, drawn] = [0, 0, 0];
 let known = place();
 
@@ -44,7 +45,8 @@ let known = place();
 
 const stream = new Stream({
   onEvent(event) {
-    if (event.kind === "RESYNC") load();
+    if (event.kind === "RESYNC" && waiting) missed = true;
+    else if (event.kind === "RESYNC") load();
     else if (waiting) waiting.push(event);
     else take(event);
   },
@@ -66,7 +68,7 @@ function take(event) {
 /** Everything anew. What the stream brings meanwhile waits, and is applied after it. */
 async function load() {
   if (waiting) return;
-  waiting = [];
+  [waiting, missed] = [[], false];
   try {
     const [instances, members, past, status] = await Promise.all([
       get("/v1/instances", { state: "any" }), get("/v1/members", { include_dead: true }), get("/v1/events"), get("/v1/status"),
@@ -81,6 +83,7 @@ async function load() {
     waiting = null;
     came.forEach(take);
     schedule();
+    if (missed) load();
   }
 }
 
