@@ -451,7 +451,7 @@ def test_an_advertised_address_that_nobody_reaches(peers: list[Peer]) -> None:
 
 
 def test_a_cluster_whose_members_sign() -> None:
-    pytest.importorskip("nacl", reason="PyNaCl is not installed (the extra `signed`)")
+    pytest.importorskip("nacl", reason="PyNaCl is not installed (the extra `sign`)")
     name = f"{CLUSTER}-signed"
     with Peer("signer", cluster=name, bind="127.0.0.1:0", seeds=[], signing_key="new") as one:
         plan = {"cluster": name, "seeds": (one.address,), "bind": "127.0.0.1:0", "advertise": "127.0.0.1"}
@@ -459,6 +459,10 @@ def test_a_cluster_whose_members_sign() -> None:
             about("advertise", **plan, timeout_s=0.4), Severity.ERROR, "they sign, and this one has no key", "--signing-key"
         )
         assert_says(about("advertise", **plan, signing_key="new"), Severity.OK, "others reach 127.0.0.1:")
+        until(lambda: len(one.members()) == 1)
+        here = {"cluster": name, "seeds": (one.address,)}
+        assert_says(about("signing", **here), Severity.NOTE, "1 of 1 members sign", "do not see a peer without a key: --signing-")
+        assert about("signing", **here, signing_key="new") == []
 
 
 # the command ----------------------------------------------------------------------------------------------------------

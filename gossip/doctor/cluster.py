@@ -12,6 +12,7 @@ from ..core.codec import Codec
 from ..core.messages import Entries, Sync
 from ..core.observer import ObserverNode
 from ..core.origin import Origin
+from ..core.signatures import names_a_key
 from ..errors import GossipError, WireError
 from ..observer import Observer
 from .finding import Finding, Plan, View, error, note, ok, warning
@@ -38,6 +39,7 @@ def look_at_the_cluster(plan: Plan, keyring: Keyring | None, contacts: Sequence[
             told = f"{view.members} members, {node.local.directory.count} instances, as {observer.source} sees it"
             unreached, found = _unheard(living, plan)
             others = [origin for origin in living if origin.id not in unreached and origin.id != observer.source]
+            found = [*_signing(living, plan), *found]
             return view, [ok("cluster", told), *found, *_compared(observer, others[:ASKED_MAX], plan, keyring)]
     except (GossipError, TimeoutError) as fault:
         return View(), [error("cluster", f"its view cannot be taken: {fault}", "mend what is said of the seeds, then ask again")]
@@ -54,6 +56,15 @@ def observer_of(plan: Plan, contacts: Sequence[Met]) -> Observer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is insecure was said of the seeds themselves
         return Observer("doctor", cluster=plan.cluster, seeds=[one.address for one in contacts], secret=secret, insecure=True)
+
+
+def _signing(living: Sequence[Origin], plan: Plan) -> list[Finding]:
+    """That members sign and this peer would not. A note: none of them tells whether it requires that of others."""
+    signers = sum(names_a_key(origin.id) for origin in living)
+    if not signers or plan.signing_key is not None:
+        return []
+    fix = "those that require it of others do not see a peer without a key: --signing-key FILE, or new"
+    return [note("signing", f"{signers} of {len(living)} members sign what they say, and this peer would not", fix)]
 
 
 def _unheard(living: Sequence[Origin], plan: Plan) -> tuple[set[str], list[Finding]]:
