@@ -28,6 +28,7 @@ Turned = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, zmq.Event.HANDSHAKE_FAILED_PROTOC
 class _Known:
     keys: Keys | None
     refusals: int = 0
+    cause: str = ""  # as it was first told: one end that is seen in two lights is one line a minute
 
 
 class Knocks:
@@ -67,7 +68,8 @@ class Knocks:
             known.refusals = max(known.refusals, self._patience)
         if known.refusals >= self._patience:
             why = "another mechanism" if value == OTHER_MECHANISM else "refused" if surely else "hung up on"
-            self._hush.notice("refused_by_others", now, self._cause(endpoint, event, value), cause=why)
+            known.cause = known.cause or why
+            self._hush.notice("refused_by_others", now, self._cause(endpoint, event, value), cause=known.cause)
 
     def hopeless(self, endpoint: str) -> bool:
         """Whether it has turned us away so often that it is no bad luck. O(1)."""

@@ -21,7 +21,7 @@ import pytest
 from gossip import Peer
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 STARTED = re.compile(r"gateway (\S+) at (http://\S+), peer at (\S+), pid (\d+)\n")
 
 
