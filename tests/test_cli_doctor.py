@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -240,7 +240,19 @@ def test_a_port_that_is_taken_by_a_peer(peers: list[Peer]) -> None:
     assert_says(found, Severity.NOTE, f"a peer of this cluster ({peers[0].id}), which runs there already", "another port")
 
 
-def test_a_publisher_port_that_is_taken(listener: socket.socket) -> None:
+@pytest.fixture
+def after_a_free_port() -> Iterator[socket.socket]:
+    """A listener; the port below its own is nobody's."""
+    with ExitStack() as stack:
+        while True:
+            made = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            with suppress(OSError), socket.create_server(("0.0.0.0", made.getsockname()[1] - 1)):
+                break
+        yield made
+
+
+def test_a_publisher_port_that_is_taken(after_a_free_port: socket.socket) -> None:
+    listener = after_a_free_port
     port = listener.getsockname()[1]
     found = about("bind", seeds=(), bind=f"127.0.0.1:{port - 1}", timeout_s=0.3)
     assert_says(found[:1], Severity.NOTE, f"{at(listener)} is taken", "any free port")
@@ -456,7 +468,7 @@ def test_a_cluster_whose_members_sign() -> None:
     with Peer("signer", cluster=name, bind="127.0.0.1:0", seeds=[], signing_key="new") as one:
         plan = {"cluster": name, "seeds": (one.address,), "bind": "127.0.0.1:0", "advertise": "127.0.0.1"}
         assert_says(
-            about("advertise", **plan, timeout_s=0.4), Severity.ERROR, "they sign, and this one has no key", "--signing-key"
+            about("advertise", **plan, timeout_s=1.0), Severity.ERROR, "they sign, and this one has no key", "--signing-key"
         )
         assert_says(about("advertise", **plan, signing_key="new"), Severity.OK, "others reach 127.0.0.1:")
         until(lambda: len(one.members()) == 1)
