@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import http.server
 import importlib.util
 import io
@@ -24,6 +25,7 @@ import pytest
 import zmq
 
 from gossip import Peer, new_secret, write_secret
+from gossip.bus import inquiry
 from gossip.bus.doors import _filter
 from gossip.cli import doctor as command
 from gossip.cli.main import main
@@ -249,6 +251,17 @@ def after_a_free_port() -> Iterator[socket.socket]:
             with suppress(OSError), socket.create_server(("0.0.0.0", made.getsockname()[1] - 1)):
                 break
         yield made
+
+
+def test_for_want_of_descriptors_nobody_is_met_and_no_check_raises(
+    peers: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(inquiry, "_knock", none_left)
+    assert_says(about("bind", seeds=(), bind=peers[0].address), Severity.ERROR, "is taken, by nobody: no answer")
+    assert_says(seed(peers[0].address), Severity.ERROR, "nobody: no answer")
 
 
 def test_a_publisher_port_that_is_taken(after_a_free_port: socket.socket) -> None:

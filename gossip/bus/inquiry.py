@@ -143,7 +143,10 @@ def converse(
     timeout_s: float,
     enough: Callable[[list[bytes]], bool] = bool,
 ) -> Talk:
-    """Send these to the ROUTER at `ip:port`, and gather what it answers until that is `enough`, or the time is over."""
+    """Send these to the ROUTER at `ip:port`, and gather what it answers until that is `enough`, or the time is over.
+
+    Raises `OSError` for want of descriptors.
+    """
     return _dial(zmq.DEALER, address, keyring, frames, timeout_s, enough)
 
 
@@ -169,6 +172,8 @@ def _dial(
             if not talk.refused or time.monotonic() >= deadline:
                 return talk
         return Talk(False, True)
+    except zmq.ZMQError as error:  # for want of descriptors, above all
+        raise OSError(error.errno, error.strerror) from None
     finally:
         context.destroy(linger=0)
 

@@ -74,7 +74,9 @@ def _taken(fault: OSError, host: str, port: int, place: Endpoint, plan: Plan, ke
     if fault.errno != errno.EADDRINUSE:
         fix = _FIX.get(fault.errno or 0, "name an IP address of this machine and a port from 1 to 65535")
         return error("bind", f"{address}: {fault.strerror}", fix)
-    holder = meet(LOOPBACK if place.unspecified else host, port, plan, keyring)
+    there = LOOPBACK if place.unspecified else host
+    (met,) = all_at_once([port], lambda port: meet(there, port, plan, keyring), 4 * plan.timeout_s)
+    holder = met or Met(address, Kind.SILENT)
     if port == place.port and holder.kind is Kind.PEER:
         return note(
             "bind", f"{address} is {holder}{RUNS}", "if that is the peer meant, all is well; a second one needs another port"
