@@ -34,7 +34,7 @@ LOOK_S = 0.25  # between two looks at unfinished handshakes, while there are too
 RECOUNT_S = 2.0  # between two looks at the descriptors
 HOSTS_MAX = 256  # remembered for having another secret
 GREETING_BYTES = 72  # the 64 of ZMTP, and a little that the kernel counts too
-NAMELESS_MAX = 8  # so many are not told of before one is told of without its address
+NAMELESS_MAX = 24  # so many are not told of before one is told of without its address
 ADDRESS_UNKNOWN = "somebody"
 
 _ACKED_AT = 120  # tcpi_bytes_acked in struct tcp_info
