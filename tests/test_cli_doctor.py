@@ -376,6 +376,18 @@ def test_a_seed_with_another_secret(closed: Peer) -> None:
     assert_says(seed(closed.address, secret=OTHER_SECRET), Severity.ERROR, "a peer with another secret", "compare the secrets")
 
 
+def test_a_seed_that_turns_us_away_before_we_have_asked(closed: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = zmq.Socket.connect
+
+    def slowly(caller: Any, address: str) -> Any:
+        connect(caller, address)
+        if threading.current_thread().name == "doctor":
+            time.sleep(0.05)  # a thread that waits for a core
+
+    monkeypatch.setattr(zmq.Socket, "connect", slowly)
+    assert_says(seed(closed.address, secret=OTHER_SECRET, timeout_s=4.0), Severity.ERROR, "a peer with another secret")
+
+
 def test_a_seed_with_the_same_secret_among_several(closed: Peer) -> None:
     assert_says(seed(closed.address, secret=SECRET), Severity.OK, "a peer of this cluster")
     assert_says(seed(closed.address, secret=(OTHER_SECRET, SECRET)), Severity.OK, "a peer of this cluster")

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -201,7 +202,8 @@ def _knock(
         events = caller.get_monitor_socket(_FOLLOWED)
         caller.connect(f"tcp://{address}")
         for frame in frames:
-            caller.send(frame, zmq.NOBLOCK)
+            with suppress(zmq.Again):  # turned away already: the events say so
+                caller.send(frame, zmq.NOBLOCK)
         return _listen(caller, events, deadline, enough, answered=not frames)
     finally:
         if events is not None:

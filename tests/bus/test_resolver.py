@@ -199,7 +199,7 @@ def test_a_peer_finds_others_by_a_file_that_is_written_after_its_start(
 ) -> None:
     first = peer("first", seeds=[])
     second = peer("second", seeds=[f"file:{tmp_path}/seeds"])
-    assert len(second.members()) == 1
+    until(lambda: len(second.members()) == 1, "itself", PATIENCE_S)
     (tmp_path / "seeds").write_text(f"# mounted later\n{first.address}\n")
     meet(until, first, second)
 
