@@ -41,7 +41,12 @@ class Soak:
         """Wait until all hold the same, and all links are up that they want."""
         workers = [*self.staying, *self._passing]
         self._cluster.agree(workers, {"orders": self._count}, PATIENCE_S)
-        until(lambda: all(s["agreement"] == 1.0 for s in ask_all(workers, "status")), PATIENCE_S, "an agreement of 1.0")
+
+        def disagree() -> str:
+            told = [(s["id"], s["agreement"], s["members"], s["links"], s["counters"]) for s in ask_all(workers, "status")]
+            return f"an agreement of 1.0 did not come, see {[one for one in told if one[1] < 1.0]}"
+
+        until(lambda: all(s["agreement"] == 1.0 for s in ask_all(workers, "status")), PATIENCE_S, disagree)
 
     def happen(self) -> None:
         """A peer dies or leaves, and another comes; some change."""
