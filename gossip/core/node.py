@@ -529,8 +529,9 @@ class Node:
         if beat.synced and beat.digest == digests.current:
             self._dialer.join()  # as good as a conversation, and there will be none
         # one who is not watched may never speak again: only a link that came up is compared, once
-        if origin.alive and (beat.linked or origin.id in detector.watches):
-            digests.heard(beat.sender, beat.digest, now, urgent=beat.linked and local.synced)
+        once = beat.linked and local.synced
+        if origin.alive and (once or origin.id in detector.watches):
+            digests.heard(beat.sender, beat.digest, now, urgent=once)
         return quiet
 
     def _is_its_own(self, beat: Heartbeat, frame: bytes, origin: Origin) -> bool:

@@ -478,6 +478,18 @@ def test_a_heartbeat_of_one_that_is_not_watched_leaves_no_disagreement(node: Nod
     assert node.agreement == 1.0
 
 
+@pytest.mark.parametrize("synced", [False, True])
+def test_a_link_that_came_up_to_one_that_is_not_watched_leaves_no_disagreement(node: Node, make: Any, synced: bool) -> None:
+    meet(node, make, *"bcdefghijklmn")
+    node.tick(1.0)
+    node.local.synced = synced
+    stranger = next(id for id in "bcdefghijklmn" if id not in node._detector.watches)
+    node.handle(told(node, make, beat(make, stranger, digest=99, linked=True)), 1.1)
+    for tick in range(20):
+        node.tick(1.2 + tick / 10)
+    assert node.agreement == 1.0
+
+
 # Long silence -----------------------------------------------------------------------------------------------------------
 
 
