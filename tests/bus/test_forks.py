@@ -314,7 +314,7 @@ def run():
     peer.register("child", port=2)
     assert peer.lookup("child") and peer.lookup("far") and peer.lookup("near")
     until(lambda: len(peer.members()) == 3 and type(peer._catalogue).__name__ == "Catalogue")
-    assert peer.services() == ("child", "far", "near")
+    until(lambda: peer.services() == ("child", "far", "near"))
     assert peer.status().synced
     os.read(told, 1)  # a shorter life could pass between two looks of the parent
     peer.close()
