@@ -99,7 +99,14 @@ def codec(data: bytes) -> None:
         return
     frame = CODEC.encode_delta(message) if isinstance(message, Delta) else CODEC.encode(message)
     assert repr(message)
-    assert CODEC.decode(frame) == message
+    assert CODEC.decode(frame) == _unsigned(message)
+
+
+def _unsigned(message: Message) -> Message:
+    """What the codec says again: the number of a signed heartbeat and a signature are not its own, but the seal's."""
+    if isinstance(message, Heartbeat):
+        return replace(message, number=0)
+    return replace(message, signed=False) if isinstance(message, Delta) else message
 
 
 # honest words ---------------------------------------------------------------------------------------------------------
