@@ -189,6 +189,7 @@ other.register("far", port=9, routes=["/far"])
 peer = Peer("app", cluster=cluster, bind="127.0.0.1:0", seeds=[other.address], fork="restart").start()
 mine = peer.register("near", port=1)
 peer.wait_for("far", 1, 15)
+until(lambda: other.lookup("near"))  # a child is told what `other` holds, and may be told by it first
 first = peer.id
 """
 )
@@ -314,7 +315,7 @@ def run():
     peer.register("child", port=2)
     assert peer.lookup("child") and peer.lookup("far") and peer.lookup("near")
     until(lambda: len(peer.members()) == 3 and type(peer._catalogue).__name__ == "Catalogue")
-    until(lambda: peer.services() == ("child", "far", "near"))
+    assert peer.services() == ("child", "far", "near")
     assert peer.status().synced
     os.read(told, 1)  # a shorter life could pass between two looks of the parent
     peer.close()
