@@ -181,6 +181,8 @@ class BusThread:
         self._subscribed = Flood(config.links.subscriptions_per_s)
         self._heard = Flood(config.links.messages_per_s, descriptor_of, patient=True)
         self._asked = Flood(config.links.messages_per_s)
+        # Where the last turn left something, and the SUB always: what a link may bring counts from when it was seen empty.
+        self._unread: set[object] = {sockets.subscriber}
         self._doors: dict[object, Doors] = {sockets.publisher: sockets.publisher_doors, sockets.contact: sockets.contact_doors}
         self._floods: dict[object, Flood] = {
             sockets.publisher: self._subscribed,
@@ -348,7 +350,7 @@ class BusThread:
         return now + FAULT_PAUSE_S if deadline is None else max(deadline, self._quiet_until)
 
     def _drain(self, ready: list[tuple[Any, int]], now: float) -> None:
-        for socket in self._floods.keys() - {source for source, _ in ready}:
+        for socket in self._unread - {source for source, _ in ready}:
             self._emptied(socket, now)
         inputs, self._inputs = self._inputs, []
         for event in inputs:
@@ -379,7 +381,9 @@ class BusThread:
                 self._feed(Subscribed(topic[1:]) if topic[0] else Unsubscribed(topic[1:]), now)
         if taken < SUBSCRIPTIONS_PER_TURN:
             self._emptied(self._sockets.publisher, now)
-        elif flood.caught:
+            return
+        self._unread.add(self._sockets.publisher)
+        if flood.caught:
             self._porter.hold_off(self._sockets.publisher_doors, True, now)
 
     def _drain_subscriber(self, now: float) -> None:
@@ -417,6 +421,7 @@ class BusThread:
         if fed < ASKED_PER_TURN and taken < ASKED_PER_TURN + FLOODED_PER_TURN:
             self._emptied(self._sockets.contact, now)
             return
+        self._unread.add(self._sockets.contact)
         doors = self._sockets.contact_doors
         for frame in flood.growing(doors.ports):
             self._cut_off(frame, doors, self._config.links.messages_per_s, now)
@@ -426,7 +431,8 @@ class BusThread:
     def _emptied(self, socket: object, now: float) -> None:
         self._floods[socket].emptied(now)
         doors = self._doors.get(socket)
-        if doors is not None:
+        if doors is not None and socket in self._unread:
+            self._unread.discard(socket)
             self._porter.hold_off(doors, False, now)
 
     def _cut_off(self, frame: zmq.Frame, doors: Doors, most: int, now: float) -> None:
@@ -595,6 +601,7 @@ class BusThread:
 
     def _turn_out(self, effect: TurnOut, now: float) -> None:
         self._asked.caught.add(effect.token)
+        self._unread.add(self._sockets.contact)
         if isinstance(effect.source, zmq.Frame):
             cut_off(effect.source, self._sockets.contact_doors.ports, MESSAGE_BYTES_MIN)
 
