@@ -81,14 +81,15 @@ def test_the_page_shows_who_saw_a_killed_process_go() -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
     with subprocess.Popen(launching, **pipes) as launched, subprocess.Popen(serving, **pipes) as served:  # type: ignore[call-overload]
         try:
-            victim = next(found for line in launched.stdout if (found := re.search(r"(peer-3) is up: pid (\d+)", line)))
+            victim = next(found for line in launched.stdout if (found := re.search(r"all see all.*\bpeer-3\D+(\d+)", line)))
             url = next(found[0] for line in served.stdout if (found := re.search(r"http://\S+(?=,)", line)))
             until(lambda: "peer-3" in {one["name"] for one in told(f"{url}/v1/members")["members"]})
             until(lambda: len(told(f"{url}/v1/services")["services"]) >= 4)
-            os.kill(int(victim[2]), signal.SIGKILL)
-            # killed before its links were up, it is missed for its silence
-            seen = r"peer-3-\w+ is (gone: its links closed at|silent: accused by) "
-            until(lambda: re.search(seen, str(told(f"{url}/v1/events"))))
+            until(lambda: told(f"{url}/v1/status")["links"] >= 5)
+            os.kill(int(victim[1]), signal.SIGKILL)
+            # the links of the others are as young as their cluster: who dies before they are up is missed for its silence
+            named = r"peer-3-\w+ is (gone: its links closed at|silent: accused by) \w+-\w+"
+            until(lambda: re.search(named, str(told(f"{url}/v1/events"))))
             with urllib.request.urlopen(f"{url}/") as page:
                 assert b"<title>gossip</title>" in page.read()
         finally:
