@@ -16,7 +16,7 @@ from gossip import Peer
 
 from .harness.crew import crew
 from .harness.run import Run
-from .visibility import Cluster, _seen
+from .visibility import Cluster, answer
 
 UPDATES = 500
 LOOK_S = 0.0002
@@ -31,13 +31,7 @@ def be_peer(pipe: Connection, number: int, seed: str | None, secret: str | None)
         watch = peer.watch("visible")
         while True:
             command, argument = pipe.recv()
-            if command == "register":
-                started = time.time()
-                peer.register("visible", port=1, id=argument)
-                pipe.send(started)
-            elif command == "seen":
-                pipe.send(_seen(watch))
-            elif command == "join":
+            if command == "join":
                 began = time.perf_counter()
                 with Peer("newcomer", seeds=[peer.address], **arguments) as newcomer:
                     newcomer.wait_synced(SYNC_S)
@@ -54,8 +48,7 @@ def be_peer(pipe: Connection, number: int, seed: str | None, secret: str | None)
                     time.sleep(LOOK_S)
                 pipe.send(time.monotonic())
             else:
-                status = peer.status()
-                pipe.send((status.members, status.agreement, status.links, status.counters.get("broadcasts_received", 0)))
+                pipe.send(answer(peer, watch, command, argument))
 
 
 def measure_one(run: Run, peers: int, changes: int, secret: str | None) -> None:

@@ -17,7 +17,7 @@ from gossip.signing import SigningKey, verify
 
 from .harness.crew import crew
 from .harness.run import Run
-from .visibility import Cluster, _seen
+from .visibility import Cluster, answer
 
 UPDATES = 300
 CHANGES_PER_S = 100
@@ -49,13 +49,7 @@ def be_peer(pipe: Connection, number: int, seed: str | None, mode: str, secret: 
         watch = peer.watch("visible")
         while True:
             command, argument = pipe.recv()
-            if command == "register":
-                started = time.time()
-                peer.register("visible", port=1, id=argument)
-                pipe.send(started)
-            elif command == "seen":
-                pipe.send(_seen(watch))
-            elif command == "fill":
+            if command == "fill":
                 for record in range(argument):
                     peer.register(f"service-{record % 50}", port=1, id=f"{number}-{record}", labels={"version": "1"})
                 pipe.send(None)
@@ -68,8 +62,7 @@ def be_peer(pipe: Connection, number: int, seed: str | None, mode: str, secret: 
                 time.sleep(argument)
                 pipe.send((time.process_time() - began[0]) / (time.monotonic() - began[1]))
             else:
-                status = peer.status()
-                pipe.send((status.members, status.agreement, status.links, status.counters.get("broadcasts_received", 0)))
+                pipe.send(answer(peer, watch, command, argument))
 
 
 def join(seed: str, arguments: dict[str, Any], records: int) -> float:

@@ -61,20 +61,25 @@ def be_peer(pipe: Connection, number: int, seed: str | None) -> None:
         heard: dict[tuple[bytes, int], bytes] = {}
         while True:
             command, argument = pipe.recv()
-            if command == "register":
-                started = time.time()
-                peer.register("visible", port=1, id=argument)
-                pipe.send(started)
-            elif command == "seen":
-                pipe.send(_seen(watch))
-            elif command == "trace":
+            if command == "trace":
                 _trace(peer, heard)
                 pipe.send(peer._node.local.me.hash)  # type: ignore[union-attr]
             elif command == "heard":
                 pipe.send(heard)
             else:
-                status = peer.status()
-                pipe.send((status.members, status.agreement, status.links, status.counters.get("broadcasts_received", 0)))
+                pipe.send(answer(peer, watch, command, argument))
+
+
+def answer(peer: Peer, watch: Watch, command: str, argument: Any) -> Any:
+    """What a `Cluster` asks of each of its peers: to register, what was seen, or how it is."""
+    if command == "register":
+        started = time.time()
+        peer.register("visible", port=1, id=argument)
+        return started
+    if command == "seen":
+        return _seen(watch)
+    status = peer.status()
+    return status.members, status.agreement, status.links, status.counters.get("broadcasts_received", 0)
 
 
 def _seen(watch: Watch) -> dict[str, float]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from gossip import Peer, new_secret
+from tests.hostile.process import PATIENCE_S, Child, until
 
 from ..faults_record import Record
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="doors are shut by a filter of Linux")
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
 LIMIT = 160
 CHILD = """
 import json, os, resource, sys, time
@@ -44,34 +39,6 @@ with Peer("short", cluster=sys.argv[1], secret=sys.argv[2] or None, bind="127.0.
 """
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE_S:g} s"
-        time.sleep(0.02)
-    return value
-
-
-class Child:
-    """A peer in a process with few descriptors."""
-
-    def __init__(self, cluster: str, secret: str | None) -> None:
-        command = [sys.executable, "-c", CHILD, cluster, secret or "", str(LIMIT)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.address: str = json.loads(self.process.stdout.readline())
-
-    def ask(self, what: str = "look") -> tuple[dict[str, int], float, list[str]]:
-        """Counters, seconds of CPU, and what was told, after it did something."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
-        counters, cpu, told = json.loads(self.process.stdout.readline())
-        return counters, cpu, told
-
-
 @pytest.fixture
 def cluster() -> str:
     return f"descriptors-{uuid.uuid4().hex}"
@@ -79,7 +46,7 @@ def cluster() -> str:
 
 @pytest.fixture(params=[None, new_secret()], ids=["open", "secret"])
 def child(request: pytest.FixtureRequest, cluster: str) -> Iterator[tuple[Child, str | None]]:
-    made = Child(cluster, request.param)
+    made = Child(CHILD, cluster, request.param or "", str(LIMIT))
     yield made, request.param
     made.process.kill()
     made.process.communicate()
@@ -89,13 +56,13 @@ def test_without_descriptors_nobody_is_let_in_until_there_are_some(
     child: tuple[Child, str | None], cluster: str, record: Record
 ) -> None:
     short, secret = child
-    with Peer("friend", cluster=cluster, secret=secret, bind="127.0.0.1:0", seeds=[short.address]) as friend:
+    with Peer("friend", cluster=cluster, secret=secret, bind="127.0.0.1:0", seeds=[short.greeting]) as friend:
         friend.wait_for("orders", timeout=PATIENCE_S)
         until(lambda: friend.status().links == 1, "a link")
         short.ask("exhaust")
         until(lambda: short.ask()[0].get("connections_refused"), "the doors to be shut")
         until(lambda: any("no connection is let in" in reason for reason in short.ask()[2]), "a NOTICE")
-        with Peer("late", cluster=cluster, secret=secret, bind="127.0.0.1:0", seeds=[short.address]) as late:
+        with Peer("late", cluster=cluster, secret=secret, bind="127.0.0.1:0", seeds=[short.greeting]) as late:
             _, before, _ = short.ask()
             began = time.monotonic()
             until(lambda: late.status().counters.get("conversations", 0) >= 3, "some tries")

@@ -7,17 +7,14 @@ so the queues have no bound, and who brings too much is cut off (`gossip/bus/flo
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import struct
-import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
@@ -29,12 +26,11 @@ from gossip.bus.keys import keyring_of
 from gossip.config import Joining
 from gossip.core.codec import Codec
 from gossip.core.messages import Ping
+from tests.hostile.process import PATIENCE_S, Child, until
 from tests.hostile.strangers import frame, ready
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and the kernel tells what it received on Linux")
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
 FLOOD_S = 2.0
 ATTEMPTS = 4
 MEMORY_KIB_MAX = 16 * 1024
@@ -62,41 +58,15 @@ with Peer("victim", cluster=sys.argv[1], secret=sys.argv[2] or None, bind="127.0
 """
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE_S:g} s"
-        time.sleep(0.02)
-    return value
-
-
-class Victim:
-    """A peer in a process of its own."""
+class Victim(Child):
+    """A peer to be attacked."""
 
     def __init__(self, cluster: str, secret: str | None) -> None:
         self.cluster, self.secret = cluster, secret
-        command = [sys.executable, "-c", CHILD, cluster, secret or ""]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.address, port = json.loads(self.process.stdout.readline())
+        super().__init__(CHILD, cluster, secret or "")
+        self.address, port = self.greeting
         host, _, contact = self.address.rpartition(":")
         self.contact, self.publisher = (host, int(contact)), (host, port)
-
-    def say(self, what: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, f"the process ended: {self.process.wait(PATIENCE_S)}"
-        return json.loads(line)
-
-    def ask(self, what: str = "look") -> Any:
-        self.say(what)
-        return self.hear()
 
     def count(self, kind: str) -> int:
         return int(self.ask()[0].get(kind, 0))
