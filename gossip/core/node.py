@@ -774,9 +774,24 @@ class Node:
     # strangers ------------------------------------------------------------------------------------------------------
 
     def _drop(self, input: Input, why: str, now: float) -> None:
-        """A frame that is no message of ours: count it, and hold it against whoever sent it."""
-        local = self.local
+        """A frame that is no message of ours."""
         self._complain(why, now)
+        self._hold_against(input, why, now)
+
+    def _meet_forgery(self, input: Input, forged: Forged, now: float) -> None:
+        """It is not stored, it counts against whoever brought it, and for a while I verify before I pass on."""
+        self._guarded_until = now + STANDING_S
+        self.local.bounds.tell("forgeries_refused", forged.origin, f"{forged}; it is not taken in", now)
+        self._forgery = str(forged)
+        if isinstance(input, Answered):
+            self._name_forger(self._repair.partner_at(input.call), now)
+        elif isinstance(input, Asked):
+            self._name_forger(self._repair.asker(input.token), now)
+        self._hold_against(input, str(forged), now)  # `Blamed` tells over which link one came, if it did
+
+    def _hold_against(self, input: Input, why: str, now: float) -> None:
+        """Whoever sent this is to be cut off, if it goes on."""
+        local = self.local
         if isinstance(input, Heard) and input.source is not None:
             local.out.append(Blame(input.source))
         elif isinstance(input, Answered):
@@ -785,23 +800,6 @@ class Node:
             local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is cut off: " + why, now)
             if input.source is not None:
                 local.out.append(TurnOut(input.token, input.source))
-
-    def _meet_forgery(self, input: Input, forged: Forged, now: float) -> None:
-        """It is not stored, it counts against whoever brought it, and for a while I verify before I pass on."""
-        local = self.local
-        self._guarded_until = now + STANDING_S
-        local.bounds.tell("forgeries_refused", forged.origin, f"{forged}; it is not taken in", now)
-        self._forgery = str(forged)
-        if isinstance(input, Heard) and input.source is not None:
-            local.out.append(Blame(input.source))  # `Blamed` tells over which link it came
-        elif isinstance(input, Answered):
-            self._name_forger(self._repair.partner_at(input.call), now)
-            self._repair.garbled(input.call, now)
-        elif isinstance(input, Asked):
-            self._name_forger(self._repair.asker(input.token), now)
-            if self._standing.misbehaved(input.token, now):
-                why = f"an asker's connection is not read for a minute: {forged}"
-                local.bounds.hit("connections_shunned", local.me.id, why, now)
 
     def _name_forger(self, id: str | None, now: float) -> None:
         if id is not None and self._named.is_news(id, now):

@@ -11,7 +11,20 @@ import pytest
 
 from gossip.core.author import REISSUE_DELTAS_MIN, REISSUE_QUIET_MIN, REISSUE_QUIET_S
 from gossip.core.detector import ACCUSED_MAX
-from gossip.core.effects import Answer, Asked, Blamed, Happened, Heard, Probe, Probed, ProbeOutcome, Publish, Shun, Subscribed
+from gossip.core.effects import (
+    Answer,
+    Asked,
+    Blamed,
+    Happened,
+    Heard,
+    Probe,
+    Probed,
+    ProbeOutcome,
+    Publish,
+    Shun,
+    Subscribed,
+    TurnOut,
+)
 from gossip.core.fields import NUMBER_MAX
 from gossip.core.messages import (
     Accusation,
@@ -304,6 +317,18 @@ def test_who_forges_is_named_and_after_twenty_its_link_is_cut(
         effects += node.handle(Blamed("10.0.0.77:7401"), 1.0 + number / 10)
     assert [effect.endpoint for effect in effects if type(effect) is Shun] == ["10.0.0.77:7401"]
     assert sum(f"it came from {insider.id}" in notice for notice in notices(effects)) == 1
+
+
+def test_an_asker_that_forges_is_cut_off_as_one_that_talks_nonsense_is(
+    node: Node, pen: Pen, make: Any, issue: Callable[..., Signing]
+) -> None:
+    insider = Pen(make, issue(), "insider", 77)
+    known(node, pen)
+    effects: list[Any] = []
+    for number in range(20):
+        forged = insider.write(make.delta(pen.id, 1, 2, put=(f"i{number}",)))
+        effects += node.handle(Asked(b"bad", forged, "its connection"), 1.0)
+    assert [effect for effect in effects if type(effect) is TurnOut] == [TurnOut(b"bad", "its connection")]
 
 
 # who is taken in ------------------------------------------------------------------------------------------------------
