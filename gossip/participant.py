@@ -345,8 +345,8 @@ class Participant(Engine):
         """As in `Engine`; or, with `fork="restart"`, the first call here begins anew."""
         inherited = self._catalogue
         super().abandon_in_child()
-        if self._keeper is not None:
-            self._keeper.abandon()
+        if self._store is not None:
+            self._store.close()  # this copy of the lock; whoever forked in the midst of a start has it without a keeper
         if not self._restarts or self._closed or isinstance(inherited, ForkedCatalogue):
             return
         if self._key is not None:

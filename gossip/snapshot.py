@@ -234,10 +234,6 @@ class Keeper:
         """Wait for the end. A disk that takes longer is left to it: the file stays as it was, or becomes the new one."""
         return not self._started or self._ended.wait(timeout)
 
-    def abandon(self) -> None:
-        """In a forked child: the thread does not exist here, and the lock is the parent's."""
-        self._store.close()
-
     # the thread -------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
