@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 
-from gossip import Member, MemberState, Peer, Watch
+from gossip import Member, MemberState, Peer, Registration, Watch
 
 from .harness.crew import Hand, crew
 from .harness.run import Case, Run
@@ -95,6 +95,7 @@ def be_other(pipe: Connection, seed: str | None) -> None:
         pipe.send(peer.address)
         watch = peer.watch(None)
         mine = peer.register("steady", port=1)
+        made: list[Registration] = []
         weight = 0
         until = time.monotonic()
         while True:
@@ -105,11 +106,13 @@ def be_other(pipe: Connection, seed: str | None) -> None:
             if command == "change":
                 until = time.monotonic() + argument
             elif command == "register":
+                while made:  # those of the round before: each must find room
+                    made.pop().deregister()
                 started = {}
                 for number in range(argument[1]):
                     id = f"{argument[0]}-{number}"
                     started[id] = time.time()
-                    peer.register("visible", port=1, id=id)
+                    made.append(peer.register("visible", port=1, id=id))
                     time.sleep(GAP_S)
                 pipe.send(started)
             else:
