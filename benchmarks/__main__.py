@@ -90,6 +90,14 @@ def new_results(quick: bool) -> Results:
     return Results(now, commit(), quick, machine(), versions())
 
 
+def put_into(whole: Results, anew: Results) -> Results:
+    """A whole run, in which some benchmarks were measured anew: each says when, and of which commit it tells."""
+    for name, sheet in anew.sheets.items():
+        sheet.notes.insert(0, f"Measured apart from the rest: {anew.date}, commit `{anew.commit or 'unknown'}`.")
+        whole.sheets[name] = sheet
+    return whole
+
+
 def path_of(results: Results, folder: Path = RESULTS) -> Path:
     """`<date>.json`; what is quick or partial does not take the name of a whole run."""
     marks = ("-quick" if results.quick else "") + ("" if list(results.sheets) == known() else "-" + "-".join(results.sheets))
@@ -103,23 +111,29 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in names if name not in known()]:
         print(f"there is no benchmark {', '.join(unknown)}: known are {', '.join(known())}", file=sys.stderr)
         return 2
+    if options.into and options.quick:
+        print("--into: a quick run has no place in the results of a whole one. Leave out --quick, or --into", file=sys.stderr)
+        return 2
     if options.here:
         results = new_results(options.quick)
         results.sheets[names[0]] = run_here(names[0], options.quick)
         results.write(options.here)
         return 1 if results.failures else 0
     before = read(options.compare) if options.compare else None  # before that file may be written anew
+    whole = read(options.into) if options.into else None  # before an hour is spent
     if options.page:
         results = read(options.page)
     else:
         results = measure_all(names, options.quick)
-        path = path_of(results)
+        path = options.into or path_of(results)
+        if whole is not None:
+            results = put_into(whole, results)
         results.write(path)
         print(f"written: {os.path.relpath(path)}", file=sys.stderr)
     print(summary(results))
     if before is not None:
         print("\n".join(f"{change}" for change in changes(before, results)))
-    if options.page or (not options.quick and names == known()):
+    if options.page or options.into or (not options.quick and names == known()):
         written = [*draw(results), *write_page(results)]
         print(f"written: {' '.join(os.path.relpath(path) for path in written)}", file=sys.stderr)
     for name, failure in results.failures.items():
@@ -138,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     add("names", nargs="*", metavar="NAME", help=f"which; default: all of {', '.join(known())}")
     add("--quick", action="store_true", help="small clusters and few rounds: shows that it works, not how fast")
     add("--compare", type=Path, metavar="OLD.json", help="show what changed since, and mark what got worse beyond the noise")
+    add("--into", type=Path, metavar="RESULTS.json", help="put what is measured into these results, and write the page anew")
     add("--page", type=Path, metavar="RESULTS.json", help="measure nothing: write docs/benchmarks.md and pictures from this")
     add("--here", type=Path, help=argparse.SUPPRESS)  # how this program calls itself
     return parser

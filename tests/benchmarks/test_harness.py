@@ -223,6 +223,21 @@ def test_only_a_whole_thorough_run_takes_the_plain_name() -> None:
     assert program.path_of(results()).name == "2026-11-25-lookup.json"
 
 
+def test_what_is_measured_anew_takes_its_place_and_says_when() -> None:
+    whole = Results("2026-11-25T00:00:00Z", "aaa", sheets={name: Sheet(name) for name in ("absorb", "lookup")})
+    anew = Results("2026-11-26T00:00:00Z", "bbb", sheets={"absorb": Sheet("absorb", took_s=3.0)})
+    found = program.put_into(whole, anew)
+    assert list(found.sheets) == ["absorb", "lookup"]
+    assert found.sheets["absorb"].took_s == 3.0
+    assert "2026-11-26T00:00:00Z, commit `bbb`" in page(found)
+    assert found.sheets["lookup"].notes == []
+
+
+def test_a_quick_run_has_no_place_in_a_whole_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["absorb", "--quick", "--into", "whole.json"]) == 2
+    assert "Leave out --quick" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("before", "after", "more", "worse"),
     [(1.0, 1.5, False, True), (1.0, 0.5, False, False), (1.0, 0.5, True, True), (1.0, 1.04, False, False)],
