@@ -135,14 +135,14 @@ class Node:
         self._author = Author(local, self._membership)
         self._self = Selfhood(local, self._author)
         self._pings = Pings(local, new_call=self._new_call)
-        self._detector = Detector(local, self._membership, ping=self._pings.send, refute=self._self.refute)
+        self._detector = Detector(local, self._membership, ping=self._pings.send, accused=self._self.accused)
         self._jumps = Jumps(local, new_call=self._new_call, missed=self._missed)
         self._merger = Merger(
             local,
             self._membership,
             about_me=self._self.hear,
             moved_on=self._detector.reconcile,
-            voids=self._detector.voids,
+            voids=self._detector.cases.voids,
             doubts=self._jumps.doubts,
         )
         self._repair = Repair(
@@ -150,10 +150,10 @@ class Node:
             self._merger,
             self._author,
             new_call=self._new_call,
-            accuse=self._detector.accuse_of_death,
-            charges_against=self._detector.why_suspected,
-            tell=self._detector.told_to_its_face,
-            hear=self._detector.hear,
+            accuse=self._detector.accusations.of_death,
+            charges_against=self._detector.cases.against,
+            tell=self._detector.accusations.to_its_face,
+            hear=self._detector.accusations.hear,
             on_end=self._conversation_ended,
         )
         self._past = Past(local, past)
@@ -414,7 +414,7 @@ class Node:
         if frame[:1] == TOPIC_ALL:
             message = self.local.codec.decode(frame[1:])
             if isinstance(message, Accusation):
-                self._detector.hear(message, frame[1:], now)
+                self._detector.accusations.hear(message, frame[1:], now)
             elif isinstance(message, Delta):
                 self._on_flooded(message, frame[1:], now)
         else:
@@ -513,7 +513,8 @@ class Node:
             return False
         if self._seal.verifies and self._seal.doubts_claims_of(origin.id) and not self._is_its_own(beat, frame, origin):
             return True
-        quiet = beat.digest == digests.current and not beat.linked and origin.state is MemberState.ALIVE and not detector.doubting
+        agrees = beat.digest == digests.current
+        quiet = agrees and not beat.linked and origin.state is MemberState.ALIVE and not detector.doubting(now)
         if self.mesh.came_up(beat.sender):
             local.links_dirty, quiet = True, False
         if beat.incarnation < origin.incarnation:
@@ -530,7 +531,7 @@ class Node:
             self._dialer.join()  # as good as a conversation, and there will be none
         # one who is not watched may never speak again: only a link that came up is compared, once
         once = beat.linked and local.synced
-        if origin.alive and (once or origin.id in detector.watches):
+        if origin.alive and (once or origin.id in detector.watches.of):
             digests.heard(beat.sender, beat.digest, now, urgent=once)
         return quiet
 
@@ -641,7 +642,7 @@ class Node:
 
     def _pong(self, ping: Ping) -> Pong:
         me = self.local.me
-        charges = self._detector.why_suspected(ping.asker)
+        charges = self._detector.cases.against(ping.asker)
         held_alive = not any((c.incarnation, c.pulse) >= (ping.incarnation, ping.pulse) for c in charges)
         return Pong(me.id, me.incarnation, me.header.pulse, me.version, held_alive)
 
@@ -723,7 +724,7 @@ class Node:
 
     def _relink(self, now: float) -> None:
         watched = self._linker.relink(now)
-        self._detector.watch({self.local.table.by_hash[hash].id for hash in watched}, now)
+        self._detector.watches.only({self.local.table.by_hash[hash].id for hash in watched}, now)
         self._digests.forget(watched)
 
     # time -----------------------------------------------------------------------------------------------------------

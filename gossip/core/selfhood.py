@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from .author import Author
 from .bounds import Bucket
 from .local import Local
-from .messages import Delta, Header, Incarnation
+from .messages import Charge, Delta, Evidence, Header, Incarnation
+from .standing import Standing
 
 RISE_WINDOW_S = 60.0
 RISES_SUSPICIOUS = 2  # twice in a minute somebody else spoke as me: tell the user
@@ -19,6 +20,8 @@ RISES_PER_MINUTE = 6.0  # no more new lives than this, however many higher ones 
 RISE_START_MAX = 1 << 53  # nobody's clock says so: a claim above it is forged, and room is needed above what is not
 REFUTATIONS_PER_S = 4.0  # of mine, after `REFUTATIONS_AT_ONCE`: each costs everybody a message, and accusing costs nothing
 REFUTATIONS_AT_ONCE = 16
+ACCUSED_MAX = 4  # refuted accusations of me by one accuser within `ACCUSED_S`; then it is named, where others sign
+ACCUSED_S = 60.0
 NEVER = float("inf")
 RISES_MAX = 3  # three times: the younger of us takes a new id
 
@@ -45,7 +48,7 @@ class Identity:
 
 
 class Selfhood:
-    """Owns the memory of how often another spoke as me. `leaving` ends all answers."""
+    """Owns the memory of how often another spoke as me, and of who accuses me. `leaving` ends all answers."""
 
     def __init__(self, local: Local, author: Author) -> None:
         self._local = local
@@ -53,9 +56,40 @@ class Selfhood:
         self._rises: list[float] = []
         self._rate = Bucket(RISES_PER_MINUTE / 60, RISES_PER_MINUTE)
         self._refutations = Bucket(REFUTATIONS_PER_S, REFUTATIONS_AT_ONCE)
+        self._accusers = Standing(ACCUSED_MAX, ACCUSED_S)
         self._accused_pulse = 0  # the highest that waits to be refuted
         self._refute_at = NEVER
         self.leaving = False
+
+    def accused(self, accuser: str, charge: Charge, now: float) -> None:
+        """A charge against me: tell my user, name who makes a habit of it, and refute. One of an earlier pulse is answered."""
+        me, life = self._local.me, (charge.incarnation, charge.pulse)
+        if life < me.life or self._is_never_mine(charge):
+            return
+        self._name_accuser(accuser, now)
+        if charge.incarnation == me.incarnation:  # not a former life, of which it is true
+            self._tell_what_is_said(accuser, charge.evidence, now)
+        self.refute(*life, now)
+
+    def _is_never_mine(self, charge: Charge) -> bool:
+        """A pulse that I did not sign nobody believes. A later life may be one of mine, from before the clock went back."""
+        me = self._local.me
+        return self._local.seal.required and charge.incarnation == me.incarnation and charge.pulse > me.header.pulse
+
+    def _name_accuser(self, accuser: str, now: float) -> None:
+        """Accusations are claims that nobody signs: who makes me refute them again and again is told."""
+        if self._local.seal.verifies and self._accusers.misbehaved(accuser, now):
+            why = f"{accuser}, or whoever speaks in its name, accused this living peer {ACCUSED_MAX} times within {ACCUSED_S:g} s"
+            self._local.notice(accuser, f"{why}; accusations are unsigned claims, and this peer refuted them")
+
+    def _tell_what_is_said(self, accuser: str, evidence: Evidence, now: float) -> None:
+        """Whoever is heard by nobody hears all others, and would show a cluster at peace that holds it dead."""
+        me = self._local.me
+        why = (
+            f"{accuser} says that this peer is {evidence.name.lower()}: it was not reached at {me.contact} or {me.publisher}. "
+            "Should those be unreachable, others hide what is registered here: check advertise= and the firewall"
+        )
+        self._local.bounds.tell("accusations_of_me", me.id, why, now)
 
     def refute(self, incarnation: Incarnation, pulse: int, now: float) -> None:
         """Somebody accuses me, or holds me dead, at this life or a higher one."""

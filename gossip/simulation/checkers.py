@@ -324,9 +324,9 @@ def _sizes(peer: SimulatedPeer) -> Iterator[tuple[str, int]]:
     yield "members", table.living
     yield "floors", len(table.floors)
     yield "conversations", len(node._repair.conversations)
-    yield "cases", len(node._detector.cases)
-    yield "mutes", len(node._detector._mutes)
-    yield "accusations seen", len(node._detector._seen)
+    yield "cases", len(node._detector.cases.of)
+    yield "mutes", len(node._detector.cases.mutes)
+    yield "accusations seen", len(node._detector.accusations)
     yield "gaps", len(node._merger.gaps)
     yield "states in parts", len(node._merger._arriving)
     yield "early deltas", max((len(origin.early) for origin in table.origins.values()), default=0)

@@ -59,7 +59,7 @@ class Bench:
     def __init__(self, config: Config, make: Make) -> None:
         self.make = make
         self.pinged: list[str] = []
-        self.refuted: list[tuple[Incarnation, int]] = []
+        self.accused: list[Charge] = []
         self.about_me: list[Delta] = []
         self.local = Local(
             id="me", cluster="default", zone="", header=make.header(1), incarnation=LIFE, config=config, chance=random.Random(1)
@@ -71,14 +71,14 @@ class Bench:
             self.local,
             self.membership,
             ping=self._ping,
-            refute=lambda incarnation, pulse, now: self.refuted.append((incarnation, pulse)),
+            accused=lambda accuser, charge, now: self.accused.append(charge),
         )
         self.merger = Merger(
             self.local,
             self.membership,
             about_me=lambda delta, now: self.about_me.append(delta),
             moved_on=self.detector.reconcile,
-            voids=self.detector.voids,
+            voids=self.detector.cases.voids,
         )
         self.author.begin(0.0)
         self.effects()
@@ -123,7 +123,7 @@ class Bench:
 
     def hear(self, accusation: Accusation, now: float = 0.0) -> None:
         """An accusation arrives."""
-        self.detector.hear(accusation, self.make.codec.encode(accusation), now)
+        self.detector.accusations.hear(accusation, self.make.codec.encode(accusation), now)
 
     def refutes(self, id: str, now: float, *, pulse: int = 1) -> Taken:
         """The subject raises its pulse."""

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gossip.config import Config, Limits
-from gossip.core.detector import ACCUSERS_MAX, CASES_MAX, PINGS
+from gossip.core.cases import ACCUSERS_MAX, CASES_MAX
 from gossip.core.effects import Happened, Probe, ProbeOutcome, Publish
 from gossip.core.messages import Accusation, Charge, Evidence, HeaderFlags
+from gossip.core.watches import PINGS
 from gossip.model import EventKind, MemberState
 
 SILENT, CLOSED = Evidence.SILENT, Evidence.CLOSED
@@ -48,7 +49,7 @@ def dies(bench: Any, id: str, since: float, until: float) -> float | None:
 
 
 def test_two_intervals_of_silence_lead_to_a_ping_and_no_more(bench: Any) -> None:
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     bench.detector.tick(10.0)
     assert bench.detector.next_deadline() <= 12.0
     bench.detector.tick(11.99)
@@ -62,7 +63,7 @@ def test_two_intervals_of_silence_lead_to_a_ping_and_no_more(bench: Any) -> None
 
 def test_three_pings_one_after_the_other_must_fail(bench: Any, make: Any) -> None:
     subject = bench.table.origins["a"]
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     for at in (12.0, 12.5, 13.0):
         bench.detector.tick(at)
         assert made(bench, make) == []
@@ -73,7 +74,7 @@ def test_three_pings_one_after_the_other_must_fail(bench: Any, make: Any) -> Non
 
 
 def test_who_spoke_while_a_ping_was_lost_is_not_accused(bench: Any, make: Any) -> None:
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     bench.detector.reported(bench.table.origins["a"], 11.0)
     bench.detector.heard("a", 11.2)
     bench.detector.unanswered(bench.table.origins["a"], 11.5)
@@ -82,7 +83,7 @@ def test_who_spoke_while_a_ping_was_lost_is_not_accused(bench: Any, make: Any) -
 
 
 def test_a_report_needs_no_second_ping(bench: Any, make: Any) -> None:
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     bench.detector.reported(bench.table.origins["a"], 11.0)
     bench.detector.unanswered(bench.table.origins["a"], 11.5)
     bench.detector.tick(11.6)
@@ -93,7 +94,7 @@ def test_who_refuted_two_deaths_within_a_minute_is_not_buried_by_silence_a_third
     def buried(at: float, pulse: int) -> float | None:
         for accuser in OTHERS[:3]:
             charge = Charge("a", make.life, pulse, SILENT)
-            bench.detector.hear(Accusation(accuser, make.life, pulse + 1, (charge,)), b"", at)
+            bench.detector.accusations.hear(Accusation(accuser, make.life, pulse + 1, (charge,)), b"", at)
         return dies(bench, "a", at, at + 7.0)
 
     for pulse, at in enumerate((10.0, 20.0)):
@@ -109,7 +110,7 @@ def test_who_refuted_two_deaths_within_a_minute_is_not_buried_by_silence_a_third
 
 def test_an_endpoint_that_still_answers_after_its_link_closed_is_knocked_at_again(bench: Any, make: Any) -> None:
     subject = bench.table.origins["a"]
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     bench.detector.link_closed(subject.hash, subject.publisher)
     bench.effects()
     bench.detector.probed(subject.publisher, ProbeOutcome.OPEN, 10.0)
@@ -123,7 +124,7 @@ def test_an_endpoint_that_still_answers_after_its_link_closed_is_knocked_at_agai
 
 def test_knocking_ends_after_some_times_or_when_the_peer_answers(bench: Any) -> None:
     subject = bench.table.origins["a"]
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     for pongs, knocks in ((False, 3), (True, 0)):
         bench.detector.link_closed(subject.hash, subject.publisher)
         bench.effects()
@@ -143,7 +144,7 @@ def test_knocking_ends_after_some_times_or_when_the_peer_answers(bench: Any) -> 
 def test_silence_is_judged_by_the_subjects_own_interval(bench: Any) -> None:
     slow = bench.table.origins["a"]
     slow.header = dataclasses.replace(slow.header, interval_ms=5_000)
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     bench.detector.tick(23.9)
     assert bench.pinged == []
     bench.detector.tick(24.0)
@@ -151,18 +152,18 @@ def test_silence_is_judged_by_the_subjects_own_interval(bench: Any) -> None:
 
 
 def test_a_sign_of_life_ends_the_silence(bench: Any) -> None:
-    bench.detector.watch({"a"}, 10.0)
+    bench.detector.watches.only({"a"}, 10.0)
     bench.detector.heard("a", 12.0)
     bench.detector.tick(13.9)
     assert bench.pinged == []
 
 
 def test_silence_counts_from_when_one_became_watched(bench: Any) -> None:
-    bench.detector.watch({"a"}, 10.0)
-    bench.detector.watch({"a", "b"}, 12.0)
+    bench.detector.watches.only({"a"}, 10.0)
+    bench.detector.watches.only({"a", "b"}, 12.0)
     bench.detector.tick(13.0)
     assert bench.pinged == ["a"]
-    bench.detector.watch({"b"}, 14.0)
+    bench.detector.watches.only({"b"}, 14.0)
     bench.detector.tick(99.0)
     assert bench.pinged == ["a", "b"]
 
@@ -198,7 +199,7 @@ def test_another_id_at_the_contact_is_evidence_that_the_former_is_gone(bench: An
 
 def test_a_closed_link_is_probed_and_a_refusal_accuses(bench: Any, make: Any) -> None:
     a = bench.table.origins["a"]
-    bench.detector.watch({"a"}, 0.0)
+    bench.detector.watches.only({"a"}, 0.0)
     bench.detector.link_closed(a.hash, a.publisher)
     bench.detector.link_closed(a.hash, a.publisher)
     assert bench.effects() == [Probe(a.publisher)]
@@ -210,11 +211,11 @@ def test_a_closed_link_is_probed_and_a_refusal_accuses(bench: Any, make: Any) ->
 @pytest.mark.parametrize("outcome", [ProbeOutcome.OPEN, ProbeOutcome.UNKNOWN])
 def test_a_probe_that_is_no_refusal_leads_to_a_ping(bench: Any, outcome: ProbeOutcome) -> None:
     a = bench.table.origins["a"]
-    bench.detector.watch({"a"}, 0.0)
+    bench.detector.watches.only({"a"}, 0.0)
     bench.detector.link_closed(a.hash, a.publisher)
     bench.detector.probed(a.publisher, outcome, 1.0)
     assert bench.pinged == ["a"]
-    assert bench.detector._gathered == {}
+    assert bench.detector.accusations.gathered == {}
 
 
 def test_a_closed_link_to_one_i_do_not_watch_is_not_my_business(bench: Any) -> None:
@@ -227,7 +228,7 @@ def test_a_closed_link_to_one_i_do_not_watch_is_not_my_business(bench: Any) -> N
 def test_a_refusal_at_an_endpoint_it_moved_away_from_proves_nothing(bench: Any, make: Any) -> None:
     a = bench.table.origins["a"]
     former = a.publisher
-    bench.detector.watch({"a"}, 0.0)
+    bench.detector.watches.only({"a"}, 0.0)
     bench.detector.link_closed(a.hash, former)
     a.header = dataclasses.replace(a.header, publisher_port=9)
     bench.detector.probed(former, ProbeOutcome.REFUSED, 1.0)
@@ -296,13 +297,13 @@ def test_an_accusation_opens_no_case_against_a_stranger_or_one_who_left(bench: A
     bench.hear(Accusation("b", (1, 1), 1, (stranger,)), 1.0)
     bench.give(dataclasses.replace(bench.make.delta("a", 1, 2), header=bench.make.header(5, flags=HeaderFlags.LEAVING)))
     bench.hear(bench.accusation("b", CLOSED, "a", counter=2), 1.0)
-    assert bench.detector.cases == {}
+    assert bench.detector.cases.of == {}
 
 
 def test_an_accusation_of_an_earlier_life_is_void(bench: Any) -> None:
     bench.refutes("a", 1.0, pulse=3)
     bench.hear(bench.accusation("b", CLOSED, "a", pulse=2), 1.0)
-    assert bench.detector.cases == {}
+    assert bench.detector.cases.of == {}
 
 
 # the flood --------------------------------------------------------------------------------------------------------------
@@ -334,41 +335,30 @@ def test_the_memory_of_the_flood_is_bounded(bench_of: Callable[[Config], Any]) -
     bench.join("a")
     for counter in range(50):
         bench.hear(bench.accusation("b", SILENT, "a", counter=counter), 1.0)
-    assert len(bench.detector._seen) == 10
+    assert len(bench.detector.accusations) == 10
 
 
 def test_accusers_of_one_case_are_bounded(bench: Any) -> None:
     for n in range(ACCUSERS_MAX + 50):
         bench.hear(Accusation(f"stranger{n}", (1, 1), 1, bench.accusation("b", SILENT, "a").charges), 1.0)
-    assert len(bench.detector.cases["a"].accusers) == ACCUSERS_MAX
+    assert len(bench.detector.cases.of["a"].accusers) == ACCUSERS_MAX
 
 
 def test_cases_are_bounded(bench: Any) -> None:
-    bench.detector.cases.update((f"o{n}", None) for n in range(CASES_MAX))
+    bench.detector.cases.of.update((f"o{n}", None) for n in range(CASES_MAX))
     bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
-    assert "a" not in bench.detector.cases
+    assert "a" not in bench.detector.cases.of
     assert bench.local.counters["cases_refused"] == 1
 
 
 # refutation -------------------------------------------------------------------------------------------------------------
 
 
-def test_an_accusation_of_me_is_refuted(bench: Any, make: Any) -> None:
-    me = bench.local.me
-    bench.hear(Accusation("b", (1, 1), 1, (Charge("me", me.incarnation, 3, SILENT),)), 1.0)
-    assert bench.refuted == [(me.incarnation, 3)]
-    bench.hear(Accusation("b", (1, 1), 2, (Charge("me", (0, 0), 9, SILENT),)), 1.0)
-    assert len(bench.refuted) == 1
-
-
-def test_the_accused_tells_its_user_where_it_was_not_reached_once_a_minute(bench: Any) -> None:
-    me = bench.local.me
-    for counter, (now, times) in enumerate([(1.0, 1), (2.0, 0), (62.0, 1)]):
-        bench.effects(Happened)
-        bench.hear(Accusation("b", (1, 1), counter, (Charge("me", me.incarnation, 3, CLOSED),)), now)
-        told = [event.reason for event in bench.effects(Happened) if event.kind is EventKind.NOTICE and event.subject == "me"]
-        assert len(told) == times
-        assert all("b says that this peer is closed" in text and me.contact in text and me.publisher in text for text in told)
+def test_a_charge_against_me_is_answered_and_not_passed_on(bench: Any, make: Any) -> None:
+    charge = Charge("me", bench.local.me.incarnation, 3, SILENT)
+    bench.hear(Accusation("b", (1, 1), 1, (charge,)), 1.0)
+    assert bench.accused == [charge]
+    assert made(bench, make) == []
 
 
 def test_a_higher_pulse_refutes_an_accusation(bench: Any) -> None:
@@ -376,7 +366,7 @@ def test_a_higher_pulse_refutes_an_accusation(bench: Any) -> None:
     bench.effects()
     bench.refutes("a", 1.5)
     assert [effect.kind for effect in bench.effects(Happened)] == [EventKind.MEMBER_REFUTED]
-    assert bench.detector.cases == {}
+    assert bench.detector.cases.of == {}
     assert dies(bench, "a", 1.5, 8.0) is None
 
 
@@ -399,16 +389,16 @@ def test_a_charge_of_a_higher_life_replaces_the_case(bench: Any) -> None:
     for accuser in "bc":
         bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
     bench.hear(bench.accusation("d", CLOSED, "a", pulse=1), 1.0)
-    assert list(bench.detector.cases["a"].accusers) == ["d"]
+    assert list(bench.detector.cases.of["a"].accusers) == ["d"]
     bench.hear(bench.accusation("e", CLOSED, "a", pulse=0), 1.0)
-    assert list(bench.detector.cases["a"].accusers) == ["d"]
+    assert list(bench.detector.cases.of["a"].accusers) == ["d"]
 
 
 def test_a_goodbye_closes_the_case_and_mutes_nobody(bench: Any) -> None:
     bench.hear(bench.accusation("b", SILENT, "a"), 1.0)
     bench.give(dataclasses.replace(bench.make.delta("a", 1, 2), header=bench.make.header(5, flags=HeaderFlags.LEAVING)), 1.5)
-    assert bench.detector.cases == {}
-    assert not bench.detector._mutes
+    assert bench.detector.cases.of == {}
+    assert len(bench.detector.cases.mutes) == 0
 
 
 def test_the_closed_of_a_refuted_accuser_counts_as_silent_for_a_while(bench: Any) -> None:
@@ -438,17 +428,6 @@ def test_a_refuted_accuser_keeps_silent_about_that_subject(bench: Any, make: Any
     assert len(made(bench, make)) == 1
 
 
-def test_the_silence_of_a_refuted_accuser_doubles_up_to_five_minutes(bench: Any) -> None:
-    waits, now = [], 0.0
-    for pulse in range(1, 9):
-        bench.hear(bench.accusation("b", SILENT, "a", counter=pulse), now)
-        bench.refutes("a", now, pulse=pulse)
-        until = bench.detector._mutes["b", "a"].until
-        waits.append(until - now)
-        now = until
-    assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
-
-
 def test_an_accuser_refuted_without_end_does_no_harm(bench: Any) -> None:
     for pulse in range(1, 2000):
         bench.hear(bench.accusation("b", CLOSED, "a", counter=pulse), pulse / 100)
@@ -457,12 +436,12 @@ def test_an_accuser_refuted_without_end_does_no_harm(bench: Any) -> None:
 
 
 def test_what_stands_against_one_is_told_when_it_shows_up(bench: Any, make: Any) -> None:
-    assert bench.detector.why_suspected("a") == []
+    assert bench.detector.cases.against("a") == []
     bench.hear(bench.accusation("b", CLOSED, "a", pulse=2), 1.0)
-    assert bench.detector.why_suspected("a") == [Charge("a", make.life, 2, CLOSED)]
+    assert bench.detector.cases.against("a") == [Charge("a", make.life, 2, CLOSED)]
     bench.membership.settle(bench.table.origins["c"], MemberState.DEAD, "", 1.0)
-    assert bench.detector.why_suspected("c") == [Charge("c", make.life, 0, SILENT)]
-    assert bench.detector.why_suspected("stranger") == []
+    assert bench.detector.cases.against("c") == [Charge("c", make.life, 0, SILENT)]
+    assert bench.detector.cases.against("stranger") == []
 
 
 def test_the_case_of_a_forgotten_origin_ends(bench: Any) -> None:
@@ -470,14 +449,14 @@ def test_the_case_of_a_forgotten_origin_ends(bench: Any) -> None:
         bench.hear(bench.accusation(accuser, CLOSED, "a"), 1.0)
     bench.merger.expire(700.0)
     bench.detector.tick(700.0)
-    assert bench.detector.cases == {}
+    assert bench.detector.cases.of == {}
 
 
 # my own health ----------------------------------------------------------------------------------------------------------
 
 
 def test_after_a_pause_of_mine_nobodys_silence_counts(bench: Any, make: Any) -> None:
-    bench.detector.watch({"a", "b"}, 0.0)
+    bench.detector.watches.only({"a", "b"}, 0.0)
     bench.detector.accuse(bench.table.origins["a"], SILENT, 2.9)
     bench.detector.paused(60.0)
     bench.detector.tick(60.0)
@@ -504,7 +483,7 @@ def test_a_closed_link_outweighs_a_pause(bench: Any, make: Any) -> None:
 @pytest.fixture
 def doubtful(bench: Any) -> Any:
     """Four of the seven others are watched, and all of these fall silent in one tick."""
-    bench.detector.watch(set("abcd"), 0.0)
+    bench.detector.watches.only(set("abcd"), 0.0)
     bench.detector.tick(3.0)
     return bench
 
@@ -526,7 +505,7 @@ def test_one_lost_ping_of_a_doubt_that_another_ended_accuses_nobody(doubtful: An
 
 def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: Any, make: Any) -> None:
     for id in "abcd":
-        doubtful.detector.watches[id].missed = PINGS - 1
+        doubtful.detector.watches.of[id].missed = PINGS - 1
         doubtful.detector.unanswered(doubtful.table.origins[id], 3.5)
     doubtful.detector.tick(3.6)
     assert made(doubtful, make) == []
@@ -538,7 +517,7 @@ def test_in_doubt_silence_is_held_back_and_told_when_the_doubt_ends(doubtful: An
 def test_who_spoke_while_i_doubted_myself_is_not_accused(doubtful: Any, make: Any) -> None:
     asked = next(id for id in doubtful.pinged if id not in "abcd")
     for id in "ab":
-        doubtful.detector.watches[id].missed = PINGS - 1
+        doubtful.detector.watches.of[id].missed = PINGS - 1
         doubtful.detector.unanswered(doubtful.table.origins[id], 3.5)
     doubtful.detector.heard(asked, 3.7)
     doubtful.detector.heard("a", 3.7)
@@ -548,7 +527,7 @@ def test_who_spoke_while_i_doubted_myself_is_not_accused(doubtful: Any, make: An
 
 def test_an_answer_ends_the_doubt_and_what_was_held_back_is_told(doubtful: Any, make: Any) -> None:
     asked = next(id for id in doubtful.pinged if id not in "abcd")
-    doubtful.detector.watches["a"].missed = PINGS - 1
+    doubtful.detector.watches.of["a"].missed = PINGS - 1
     doubtful.detector.unanswered(doubtful.table.origins["a"], 3.5)
     doubtful.detector.tick(3.6)
     doubtful.detector.heard(asked, 3.7)
@@ -576,7 +555,7 @@ def test_in_doubt_a_closed_link_is_told(doubtful: Any, make: Any) -> None:
 def test_silences_spread_over_an_interval_are_one_doubt(bench: Any, make: Any) -> None:
     watched = [f"m{n}" for n in range(8)]
     bench.join(*watched, "x", "y", "z")
-    bench.detector.watch(set(watched), 0.0)
+    bench.detector.watches.only(set(watched), 0.0)
     for n, id in enumerate(watched):
         bench.detector.heard(id, 1.0 + n / 8)
     bench.detector.tick(4.0)
@@ -584,7 +563,7 @@ def test_silences_spread_over_an_interval_are_one_doubt(bench: Any, make: Any) -
 
 
 def test_one_silent_of_four_raises_no_doubt(bench: Any) -> None:
-    bench.detector.watch(set("abcd"), 0.0)
+    bench.detector.watches.only(set("abcd"), 0.0)
     for id in "bcd":
         bench.detector.heard(id, 2.0)
     bench.detector.tick(3.0)

@@ -121,7 +121,7 @@ def test_with_company_it_dials_the_lost_and_the_seeds_that_are_no_members(
     node.local.synced = True
     for id, state in (("dead", MemberState.DEAD), ("left", MemberState.LEFT)):
         node._membership.settle(node.local.table.origins[id], state, "", 0.0)
-    node._detector.watch(set(), 0.0)
+    node._detector.watches.only(set(), 0.0)
     node._peak = 2
     found, now = set(), 0.0
     for _ in range(40):

@@ -147,11 +147,11 @@ def test_a_heartbeat_with_a_newer_version_leads_to_a_pull_of_that_origin(node: N
 
 def test_a_heartbeat_of_an_earlier_life_is_no_sign_of_life(node: Node, make: Any) -> None:
     meet(node, make, "b")
-    node._detector.watch({"b"}, 0.0)
+    node._detector.watches.only({"b"}, 0.0)
     node.handle(told(node, make, beat(make, "b", incarnation=(1, 1))), 0.9)
-    assert node._detector.watches["b"].quiet_since == 0.0
+    assert node._detector.watches.of["b"].quiet_since == 0.0
     node.handle(told(node, make, beat(make, "b")), 0.9)
-    assert node._detector.watches["b"].quiet_since == 0.9
+    assert node._detector.watches.of["b"].quiet_since == 0.9
 
 
 def test_a_heartbeat_of_one_held_dead_leads_to_a_conversation(node: Node, make: Any) -> None:
@@ -472,7 +472,7 @@ def test_its_memory_of_lives_is_bounded(node: Node, make: Any) -> None:
 def test_a_heartbeat_of_one_that_is_not_watched_leaves_no_disagreement(node: Node, make: Any) -> None:
     meet(node, make, *"bcdefghijklmn")
     node.tick(1.0)
-    stranger = next(id for id in "bcdefghijklmn" if id not in node._detector.watches)
+    stranger = next(id for id in "bcdefghijklmn" if id not in node._detector.watches.of)
     node.handle(told(node, make, beat(make, stranger, digest=99)), 1.1)
     node.tick(1.5)
     assert node.agreement == 1.0
@@ -483,7 +483,7 @@ def test_a_link_that_came_up_to_one_that_is_not_watched_leaves_no_disagreement(n
     meet(node, make, *"bcdefghijklmn")
     node.tick(1.0)
     node.local.synced = synced
-    stranger = next(id for id in "bcdefghijklmn" if id not in node._detector.watches)
+    stranger = next(id for id in "bcdefghijklmn" if id not in node._detector.watches.of)
     node.handle(told(node, make, beat(make, stranger, digest=99, linked=True)), 1.1)
     for tick in range(20):
         node.tick(1.2 + tick / 10)

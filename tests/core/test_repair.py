@@ -174,7 +174,7 @@ def test_who_is_held_dead_at_a_pulse_it_never_had_is_told_that_and_refutes_all_o
     wire.talk(a, b, 1.0)
     holder, held = (a, b) if asker_holds else (b, a)
     life = held.local.me.incarnation
-    holder._detector.hear(Accusation("x", make.life, 1, (Charge(held.id, life, 500, Evidence.SILENT),)), b"", 1.0)
+    holder._detector.accusations.hear(Accusation("x", make.life, 1, (Charge(held.id, life, 500, Evidence.SILENT),)), b"", 1.0)
     die(holder, held.id)
     wire.talk(a, b, 2.0)
     assert holder.local.table.origins[held.id].state is MemberState.ALIVE
@@ -394,7 +394,7 @@ def test_who_tells_the_accused_of_its_case_accuses_nobody(pair: Any, make: Any, 
     told = [make.codec.decode(effect.frame) for effect in effects if isinstance(effect, (Answer, Call))]
     assert [message.charges[0].subject for message in told if isinstance(message, Accusation)] == ["x"]
     assert not any(isinstance(effect, Publish) and effect.frame[:1] == b"*" for effect in effects)
-    assert list(a._detector.cases["x"].accusers) == ["y"]
+    assert list(a._detector.cases.of["x"].accusers) == ["y"]
     assert a.local.table.origins["x"].state is MemberState.SUSPECTED
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from gossip.core.effects import Happened, Listen, Unlisten
 from gossip.core.fields import NUMBER_MAX
-from gossip.core.messages import Delta
+from gossip.core.messages import Charge, Delta, Evidence
 from gossip.core.selfhood import RISE_START_MAX, RISE_WINDOW_S, RISES_MAX, RISES_PER_MINUTE, RISES_SUSPICIOUS, Selfhood
 from gossip.model import EventKind
 
+SILENT = Evidence.SILENT
 BOOT_MS = 5_000  # when I started
 OLDER_MS, YOUNGER_MS = BOOT_MS - 1, BOOT_MS + 1
 
@@ -58,6 +59,24 @@ def test_an_accusation_of_a_life_i_never_had_is_answered_by_a_higher_one(bench: 
     selfhood.refute((50_000, 9), 3, 0.0)
     assert bench.local.me.incarnation > (50_000, 9)
     assert bench.local.me.header.pulse == 0
+
+
+def test_a_charge_of_an_earlier_life_of_mine_needs_no_answer(bench: Any, selfhood: Selfhood) -> None:
+    me = bench.local.me
+    selfhood.accused("b", Charge("me", me.incarnation, 3, SILENT), 1.0)
+    assert me.header.pulse == 4
+    selfhood.accused("b", Charge("me", (0, 0), 9, SILENT), 1.0)
+    assert me.header.pulse == 4
+
+
+def test_the_accused_tells_its_user_where_it_was_not_reached_once_a_minute(bench: Any, selfhood: Selfhood) -> None:
+    me = bench.local.me
+    for now, times in ((1.0, 1), (2.0, 0), (62.0, 1)):
+        bench.effects(Happened)
+        selfhood.accused("b", Charge("me", *me.life, Evidence.CLOSED), now)
+        told = [event.reason for event in bench.effects(Happened) if event.kind is EventKind.NOTICE and event.subject == "me"]
+        assert len(told) == times
+        assert all("b says that this peer is closed" in text and me.contact in text and me.publisher in text for text in told)
 
 
 # former lives ---------------------------------------------------------------------------------------------------------

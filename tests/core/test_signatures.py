@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gossip.core.author import REISSUE_DELTAS_MIN, REISSUE_QUIET_MIN, REISSUE_QUIET_S
-from gossip.core.detector import ACCUSED_MAX
 from gossip.core.effects import (
     Answer,
     Asked,
@@ -40,7 +39,7 @@ from gossip.core.messages import (
 from gossip.core.node import STANDING_S, Node
 from gossip.core.origin import LOG_BYTES_MAX
 from gossip.core.overlay import CIRCLE
-from gossip.core.selfhood import REFUTATIONS_AT_ONCE, REFUTATIONS_PER_S, RISES_PER_MINUTE
+from gossip.core.selfhood import ACCUSED_MAX, REFUTATIONS_AT_ONCE, REFUTATIONS_PER_S, RISES_PER_MINUTE
 from gossip.core.signatures import SIGNATURE_BYTES, Seal, Signing, fingerprint, id_of, names_a_key
 from gossip.model import EventKind, MemberState
 from gossip.simulation.notary import Notary
@@ -390,7 +389,7 @@ def test_who_comes_back_with_a_lower_clock_rises_above_its_former_life(
 
 def watched(node: Node, pen: Pen, now: float) -> float:
     """Since when the origin is quiet, to whom watches it."""
-    watch = node._detector.watches[pen.id]
+    watch = node._detector.watches.of[pen.id]
     return watch.quiet_since
 
 
@@ -429,7 +428,7 @@ def test_my_heartbeats_are_signed_for_each_of_my_watchers(signer_of: NodeOf, mak
     told = [e.frame for e in one.tick(2.0) if type(e) is Publish and e.frame.startswith(b"@" + other.local.me.hash)]
     for frame in told:
         other.handle(Heard(frame), 2.0)
-    assert other._detector.watches[one.id].quiet_since == 2.0
+    assert other._detector.watches.of[one.id].quiet_since == 2.0
     assert other.local.counters["forgeries_refused"] == 0
 
 
@@ -525,7 +524,7 @@ def test_a_life_or_pulse_that_its_origin_never_signed_is_not_accused(
 ) -> None:
     origin = known(node, pen)
     accuse(node, make, pen.id, "x", 1.0, **claimed)
-    assert (origin.state, node._detector.cases) == (MemberState.ALIVE, {})
+    assert (origin.state, node._detector.cases.of) == (MemberState.ALIVE, {})
 
 
 def test_a_pulse_of_mine_that_nobody_believes_needs_no_refutation(node: Node, make: Any) -> None:

@@ -257,7 +257,7 @@ class Stage:
             assert len(origin.early) <= CONFIG.repair.reorder_max
             assert origin.incarnation[0] < FAR[0] or origin.id in node._jumps._vouched
         assert len(local.fan.subscribers) <= LIMITS.subscribers_max
-        assert len(node._detector._seen) <= LIMITS.accusations_seen_max
+        assert len(node._detector.accusations) <= LIMITS.accusations_seen_max
         shown = {instance.key for origin in alive for instance in origin.instances.values()}
         assert local.directory.count == len(shown)
         assert local.me.incarnation[0] < 1 << 60

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gossip.core import dialer, linking, local, merge, node, origin, overlay, selfhood, table
-from gossip.core.detector import Detector
+from gossip.core.cases import Cases
 from gossip.core.digests import Digests
 from gossip.core.origin import Outcome
 from gossip.core.signatures import Seal
@@ -169,16 +169,16 @@ def compare_no_digests() -> None:
 
 
 def believe_one_accuser() -> None:
-    original = Detector._judge
+    original = Cases._judge
 
     def judge(self: Any, one: Any, case: Any, now: float) -> None:
         standing = self._standing(case)
         if any(evidence.name == "CLOSED" for evidence in standing.values()) or len(standing) > 0:
-            self._condemn(one, f"{one.id} is gone", now)
+            self._condemn(one, case, f"{one.id} is gone", now)
         else:
             original(self, one, case, now)
 
-    Detector._judge = judge
+    Cases._judge = judge
 
 
 def believe_what_is_not_signed() -> None:
@@ -186,7 +186,7 @@ def believe_what_is_not_signed() -> None:
 
 
 def believe_three_who_say_closed() -> None:
-    Detector._found_closed = lambda self, one, case: True
+    Cases._found_closed = lambda self, one, case: True
 
 
 def hear_any_heartbeat() -> None:
@@ -199,7 +199,7 @@ def believe_in_lives_that_nobody_signed() -> None:
             return bool(self._local.is_leap_of_version(one.header.pulse, charge.pulse))
         return bool(self._local.is_leap_of_life(one.incarnation[0], charge.incarnation[0], now))
 
-    Detector._leaps = leaps
+    Cases._leaps = leaps
 
 
 MUTATIONS = {
