@@ -206,10 +206,11 @@ class Cases:
         """What I found where others say that links closed."""
         for id in self._probes.ended(endpoint, Reason.CASE):
             origin, case = self._local.table.origins.get(id), self.of.get(id)
-            if origin is None or case is None or not origin.alive or origin.publisher != endpoint:
+            if origin is None or case is None or not origin.alive:
                 continue
-            case.confirmed = outcome is ProbeOutcome.REFUSED
-            if case.confirmed:
+            moved = origin.publisher != endpoint  # then that proves nothing, and judging looks where it is now
+            case.confirmed = not moved and outcome is ProbeOutcome.REFUSED
+            if moved or case.confirmed:
                 self._judge(origin, case, now)
 
     def _deadline(self, origin: Origin, case: Case, standing: dict[str, Evidence]) -> float:

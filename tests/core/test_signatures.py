@@ -518,6 +518,26 @@ def test_three_who_say_that_links_closed_are_believed_once_i_found_so_myself(
     assert origin.state is MemberState.DEAD
 
 
+def test_who_moved_while_i_looked_whether_its_links_are_closed_is_looked_for_where_it_is(
+    node: Node, pen: Pen, make: Any, issue: Callable[..., Signing]
+) -> None:
+    origin = known(node, pen)
+    others = [Pen(make, issue(), f"other{number}", 30 + number) for number in range(3)]
+    for other in others:
+        push(node, other.state())
+    for other in others:
+        accuse(node, make, pen.id, other.id, 1.0)
+    former = origin.publisher
+    header = dataclasses.replace(pen.header, publisher_port=pen.header.publisher_port + 10)
+    push(node, pen.write(pen.make.delta(pen.id, 1, 2, header=header)))
+    assert origin.publisher != former
+    effects = node.handle(Probed(former, ProbeOutcome.REFUSED), 1.1)
+    assert [effect.endpoint for effect in effects if type(effect) is Probe] == [origin.publisher]
+    assert origin.state is MemberState.SUSPECTED
+    node.handle(Probed(origin.publisher, ProbeOutcome.REFUSED), 1.2)
+    assert origin.state is MemberState.DEAD
+
+
 @pytest.mark.parametrize("claimed", [{"life": (1_001, 0)}, {"pulse": 1}])
 def test_a_life_or_pulse_that_its_origin_never_signed_is_not_accused(
     node: Node, pen: Pen, make: Any, claimed: dict[str, Any]
