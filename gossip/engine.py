@@ -94,9 +94,6 @@ class Mind(Machine, Protocol):
     @property
     def agreement(self) -> float: ...
 
-    @property
-    def suspects(self) -> int: ...
-
     def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool = False) -> list[Effect]: ...
 
     def report_failure(self, key: InstanceKey, now: float) -> list[Effect]: ...
@@ -559,7 +556,7 @@ class Engine(Reads):
             agreement=node.agreement,
             isolated=node.isolated,
             members=node.local.table.living,
-            suspects=node.suspects,
+            suspects=node.local.suspects,
             instances=node.local.directory.count,
             links=bus.links_up,
             loop_lag_s=bus.loop_lag_s,

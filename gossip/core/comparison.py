@@ -62,9 +62,10 @@ class Comparison:
                 return []
             if self._buckets[origin.hash[0] >> 3] >> (origin.hash[0] & 7) & 1:
                 return [Belief(id, EventKind.MEMBER_DEAD, f"{partner} holds {id} no longer")]
-        suspicion = self.suspected.get(id)
-        lives = [Belief(id, EventKind.MEMBER_REFUTED, f"{id} lives at {partner}")] if not origin.alive or suspicion is None else []
-        return lives if suspicion is None else [*lives, suspicion]
+        told = [self.suspected[id]] if id in self.suspected else []
+        if told and origin.alive:  # suspected on, without being refuted in between
+            return told
+        return [Belief(id, EventKind.MEMBER_REFUTED, f"{id} lives at {partner}"), *told]
 
 
 def _is_behind(table: Table, entry: Entry) -> bool:

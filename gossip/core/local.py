@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Protocol
 
 from ..config import Config
-from ..model import EventKind, Instance, Member, join_address
+from ..model import EventKind, Instance, Member, MemberState, join_address
 from .bounds import Bounds
 from .codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from .directory import Directory
@@ -127,6 +127,11 @@ class Local:
     def alone(self) -> bool:
         """Whether I know no other living member."""
         return self.table.living <= 1
+
+    @property
+    def suspects(self) -> int:
+        """How many members are accused. Any thread; O(members)."""
+        return sum(1 for origin in tuple(self.table.origins.values()) if origin.state is MemberState.SUSPECTED)
 
     def is_leap_of_life(self, known_start: int, start: int, now: float) -> bool:
         """Whether a life that begins at `start` (wall ms) leaps above what is known of it and what my own clock makes likely."""

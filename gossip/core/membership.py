@@ -15,6 +15,8 @@ from .messages import Belief, InstanceKey
 from .origin import Origin
 from .table import SETTLED_MAX
 
+_ENDS = {EventKind.MEMBER_DEAD: MemberState.DEAD, EventKind.MEMBER_LEFT: MemberState.LEFT}
+
 
 class Membership:
     """Owns the liveness of every origin; the only caller of `Table.add`, `settle`, `revive`."""
@@ -81,6 +83,21 @@ class Membership:
         reason = f"{origin.id} {what}"
         self.show(origin, {}, reason)
         self._happened(kind, origin, reason, before)
+
+    def believe(self, belief: Belief, now: float) -> None:
+        """Take over what another says of a member, as an observer does of its source; nothing if it is not known."""
+        origin, ended = self._local.table.origins.get(belief.subject), _ENDS.get(belief.kind)
+        if origin is None:
+            return
+        if ended is not None:
+            if origin.alive:
+                self.settle(origin, ended, belief.reason, now)
+        elif not origin.alive:
+            self.restore(origin, now, new_life=belief.kind is EventKind.MEMBER_JOINED)
+        elif belief.kind is EventKind.MEMBER_SUSPECTED:
+            self.suspect(origin, belief.reason)
+        else:
+            self.clear(origin, belief.reason)
 
     def _happened(self, kind: EventKind, origin: Origin, reason: str, before: Member) -> None:
         """Tell the user, and whoever observes."""

@@ -238,11 +238,6 @@ class Node:
         return self._digests.agreement()
 
     @property
-    def suspects(self) -> int:
-        """How many members are accused."""
-        return sum(1 for origin in tuple(self.local.table.origins.values()) if origin.state is MemberState.SUSPECTED)
-
-    @property
     def left(self) -> bool:
         """After `leave`: nobody is linked to me or hears my goodbye any more, or I waited long enough for them."""
         if self._leave_until is None:

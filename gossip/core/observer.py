@@ -6,48 +6,36 @@
        │ a heartbeat of another digest, a gap ──▶ TALKING again, with what is held
        └ the link broke, silence, goodbye ──▶ SEEKING, among all members that are known
 
-Invariant: who lives is the source's word alone; there are no accusations and no verdicts here. In one stream nothing is
-under way, so a heartbeat whose digest is not mine means that something was lost.
+Invariant: who lives is the source's word alone; there are no accusations and no verdicts here. How a conversation is read is
+told in `comparison.py`, when the next one comes in `following.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..config import Config
 from ..errors import WireError
-from ..model import EventKind, MemberState, PeerState
+from ..model import PeerState
 from .candidates import Candidates
 from .codec import TOPIC_OBSERVERS, WIRE_VERSION, ForeignCluster, UnknownKind
+from .comparison import Comparison
 from .dialer import RENDEZVOUS_HOST, RENDEZVOUS_PORTS, SYNCED
-from .effects import (
-    Answered,
-    Call,
-    Connect,
-    Disconnect,
-    Effect,
-    HangUp,
-    Heard,
-    Input,
-    LinkClosed,
-    Listen,
-    Refused,
-)
+from .effects import Answered, Call, Effect, HangUp, Heard, Input, LinkClosed, Listen, Refused
+from .following import Following, Source
 from .local import Chance, Local
 from .membership import Membership
 from .merge import Merger
-from .messages import Belief, Delta, Done, Entries, Entry, Header, Heartbeat, History, InstanceKey, Message, Sync, Want
-from .origin import Origin, Outcome
+from .messages import Belief, Delta, Done, Entries, Header, Heartbeat, History, InstanceKey, Message, Sync, Want
+from .origin import Outcome
 from .recollection import Recollections
-from .repair import WANTS_PER_FRAME
 
 UNSYNCED_RETRY_S = 0.2  # until a candidate that is not synced yet is asked again; it will be, within 2 s
 EXPIRE_INTERVAL_S = 60.0
 NEVER = float("inf")
-_ENDS = {EventKind.MEMBER_DEAD: MemberState.DEAD, EventKind.MEMBER_LEFT: MemberState.LEFT}
 
 
 @dataclass(slots=True)
@@ -58,26 +46,7 @@ class Talk:
     deadline: float
     ends_at: float  # however busy it is
     resort: bool = False  # whether it was asked though it is passed over
-    partner: str = ""
-    buckets: bytes = b""
-    theirs: dict[str, Entry] = field(default_factory=dict)
-    suspected: dict[str, Belief] = field(default_factory=dict)
-    news: dict[str, Belief | None] = field(default_factory=dict)  # who lived or died meanwhile, by the stream; newer than this
-    wants: deque[str] = field(default_factory=deque)
-    planned: bool = False
-    moved: bool = False
-
-
-@dataclass(slots=True)
-class Source:
-    """Who is followed, until when it may be silent, whether it was heard at all, and held what I hold."""
-
-    id: str
-    contact: str
-    publisher: str
-    silent_at: float
-    heard: bool = False
-    agrees: bool = False
+    view: Comparison = field(default_factory=Comparison)
 
 
 class ObserverNode:
@@ -114,17 +83,20 @@ class ObserverNode:
         self._candidates = Candidates(local, common if zero_configuration else seeds or ())
         self._talks: dict[int, Talk] = {}
         self._talking: int | None = None  # the call among them that answered
-        self.source: Source | None = None
+        self._following = Following(local)
         self._recollections = Recollections(local, new_call=self._new_call, source=self._contact)
         self._calls = 0
         self._seek_at = NEVER
-        self._sync_at = NEVER  # when to compare again with the source
-        self._sync_wait_s = 0.0
         self._next_expiry = NEVER
         self.met: Counter[str] = Counter()  # what the candidates answered, to tell why nobody did
         self._ended = False
 
     # what is so -------------------------------------------------------------------------------------------------------
+
+    @property
+    def source(self) -> Source | None:
+        """Who is followed; None while it seeks."""
+        return self._following.source
 
     @property
     def id(self) -> str:
@@ -153,11 +125,6 @@ class ObserverNode:
         """1.0 while the view equals the source's, as of its last heartbeat; 0.0 before the first."""
         source = self.source  # other threads ask
         return 1.0 if source is not None and source.agrees else 0.0
-
-    @property
-    def suspects(self) -> int:
-        """How many members the source suspects."""
-        return sum(1 for origin in tuple(self.local.table.origins.values()) if origin.state is MemberState.SUSPECTED)
 
     @property
     def left(self) -> bool:
@@ -194,12 +161,11 @@ class ObserverNode:
         for call in [call for call, talk in self._talks.items() if talk.deadline <= now]:
             self._give_up(call, "no answer", now)
         self._recollections.tick(now)
-        if self.source is not None and now >= self.source.silent_at:
+        if self.source is not None and self._following.is_silent(now):
             self._miss_source(self.source, now)
         if now >= self._seek_at:
             self._seek(now)
-        if now >= self._sync_at and self._talking is None and self.source is not None:
-            self._sync_at = NEVER
+        if self._talking is None and self.source is not None and self._following.to_compare(now):
             self._ask(self.source.contact, now)
         if now >= self._next_expiry:
             self._next_expiry = now + EXPIRE_INTERVAL_S
@@ -209,10 +175,8 @@ class ObserverNode:
     def next_deadline(self) -> float:
         """When `tick` is due."""
         calls = [talk.deadline for talk in self._talks.values()]
-        silent_at = self.source.silent_at if self.source is not None else NEVER
-        sync_at = self._sync_at if self._talking is None and self.source is not None else NEVER
-        recollections = self._recollections.next_deadline()
-        return min([*calls, self._seek_at, sync_at, silent_at, self._next_expiry, recollections])
+        following = self._following.next_deadline(talking=self._talking is not None)
+        return min([*calls, following, self._seek_at, self._next_expiry, self._recollections.next_deadline()])
 
     def leave(self, now: float) -> list[Effect]:
         """End."""
@@ -280,9 +244,9 @@ class ObserverNode:
             return
         self.met[why] += 1
         self._hang_up(call)
-        if talk.partner:  # it answered, and came to no end
+        if talk.view.partner:  # it answered, and came to no end
             self.local.counters["conversations_lost"] += 1
-            for key in (talk.partner, talk.endpoint):
+            for key in (talk.view.partner, talk.endpoint):
                 self._candidates.pass_over(key, now)
             self._candidates.begin()
         if self.source is None:
@@ -316,8 +280,9 @@ class ObserverNode:
     def _bound(self, call: int, talk: Talk, now: float) -> None:
         """Nobody tells of more than may live."""
         most = 2 * self.local.config.limits.members_max
-        if max(len(talk.theirs), len(talk.suspected), len(talk.news)) > most:
-            self.local.bounds.hit("entries_refused", talk.partner, f"{talk.partner} tells of more than {most} members", now)
+        if talk.view.size > most:
+            partner = talk.view.partner
+            self.local.bounds.hit("entries_refused", partner, f"{partner} tells of more than {most} members", now)
             self._give_up(call, "more members than config.limits.members_max", now)
 
     def _on_entries(self, call: int, talk: Talk, message: Entries, frame: bytes, now: float) -> None:
@@ -329,7 +294,7 @@ class ObserverNode:
             if self.source is None:
                 self._seek_at = now + UNSYNCED_RETRY_S
             else:
-                self._sync_at = now + UNSYNCED_RETRY_S
+                self._following.compare_within(UNSYNCED_RETRY_S, now)
             return
         if self._candidates.passes_over(message.sender, now) and not talk.resort:  # the same under another address
             self._candidates.pass_over(talk.endpoint, now)
@@ -338,114 +303,46 @@ class ObserverNode:
         self._talking = call
         for other in [other for other in self._talks if other != call]:
             self._hang_up(other)
-        talk.partner, talk.buckets = message.sender, message.buckets
-        talk.theirs.update((entry.origin, entry) for entry in message.entries)
-        if not message.more and not talk.planned:
-            talk.planned = True
-            talk.wants.extend(id for id, entry in talk.theirs.items() if self._is_behind(entry))
+        if talk.view.take(message, self.local.table):
             self._next_step(call, talk, now)
 
-    def _is_behind(self, entry: Entry) -> bool:
-        table = self.local.table
-        known = table.origins.get(entry.origin) or table.floors.get(entry.origin)
-        return known is None or (known.incarnation, known.version) < (entry.incarnation, entry.version)
-
     def _on_delta(self, call: int, talk: Talk, delta: Delta, frame: bytes, now: float) -> None:
-        talk.moved |= self._merger.take(delta, frame, now).outcome in (Outcome.APPLIED, Outcome.PARTIAL)
+        talk.view.moved |= self._merger.take(delta, frame, now).outcome in (Outcome.APPLIED, Outcome.PARTIAL)
 
     def _on_told(self, call: int, talk: Talk, belief: Belief, frame: bytes, now: float) -> None:
-        talk.suspected[belief.subject] = belief  # perhaps about somebody whose state comes later
+        talk.view.suspected[belief.subject] = belief
 
     def _on_done(self, call: int, talk: Talk, message: Done, frame: bytes, now: float) -> None:
-        if talk.planned:
+        if talk.view.listed:
             self._next_step(call, talk, now)
 
     _STEPS: ClassVar[dict[type, Callable[..., None]]] = {Entries: _on_entries, Delta: _on_delta, Belief: _on_told, Done: _on_done}
 
     def _next_step(self, call: int, talk: Talk, now: float) -> None:
         """Want what is left to want, then believe what the source believes, and follow it."""
-        ids = [talk.wants.popleft() for _ in range(min(len(talk.wants), WANTS_PER_FRAME))]
-        if ids:
-            self._send(call, talk.endpoint, Want(tuple(self._held(id) for id in ids)))
+        wants = talk.view.next_wants(self.local.table)
+        if wants:
+            self._send(call, talk.endpoint, Want(wants))
             return
-        self._believe_all(talk, now)
+        for belief in talk.view.beliefs(self.local.table):
+            self._membership.believe(belief, now)
         self._hang_up(call)
-        self._follow(talk, now)
+        self._follow(talk.view, now)
         if not self.local.synced:
             self.local.synced = True
             self.local.notice(self.local.me.id, f"{self.local.me.id} {SYNCED}")
 
-    def _held(self, id: str) -> Entry:
-        origin = self.local.table.origins.get(id)
-        if origin is None:
-            return Entry(id, (0, 0), 0, 0)
-        return Entry(id, origin.incarnation, origin.version, origin.header.pulse)
-
-    def _believe_all(self, talk: Talk, now: float) -> None:
-        """Who lives at the source lives here; of the buckets that differed, nobody else does. What the stream told is newer."""
-        for origin in list(self.local.table.origins.values()):
-            if origin.id not in talk.news:
-                self._compare(origin, talk, now)
-        for belief in talk.news.values():
-            if belief is not None:
-                self._believe(belief, now)
-
-    def _compare(self, origin: Origin, talk: Talk, now: float) -> None:
-        id, partner = origin.id, talk.partner
-        if id not in talk.theirs:
-            if not origin.alive:
-                return
-            if talk.buckets[origin.hash[0] >> 3] >> (origin.hash[0] & 7) & 1:
-                self._believe(Belief(id, EventKind.MEMBER_DEAD, f"{partner} holds {id} no longer"), now)
-                return
-        suspicion = talk.suspected.get(id)
-        if not origin.alive or suspicion is None:
-            self._believe(Belief(id, EventKind.MEMBER_REFUTED, f"{id} lives at {partner}"), now)
-        if suspicion is not None:
-            self._believe(suspicion, now)
-
-    def _believe(self, belief: Belief, now: float) -> None:
-        origin = self.local.table.origins.get(belief.subject)
-        if origin is None:
-            return
-        ended = _ENDS.get(belief.kind)
-        if ended is not None:
-            if origin.alive:
-                self._membership.settle(origin, ended, belief.reason, now)
-        elif not origin.alive:
-            self._membership.restore(origin, now, new_life=belief.kind is EventKind.MEMBER_JOINED)
-        elif belief.kind is EventKind.MEMBER_SUSPECTED:
-            self._membership.suspect(origin, belief.reason)
-        else:
-            self._membership.clear(origin, belief.reason)
-
     # following --------------------------------------------------------------------------------------------------------
 
-    def _follow(self, talk: Talk, now: float) -> None:
-        """Link to whoever answered; a conversation that brought nothing doubles the time until the next."""
-        config = self.local.config
-        longer = max(config.repair.backoff_s, 2 * self._sync_wait_s)
-        self._sync_wait_s = 0.0 if talk.moved else min(config.repair.backoff_max_s, longer)
-        origin = self.local.table.origins.get(talk.partner)
+    def _follow(self, view: Comparison, now: float) -> None:
+        """Link to whoever answered."""
+        self._following.compared(moved=view.moved)
+        origin = self.local.table.origins.get(view.partner)
         if origin is None or not origin.alive:  # it was refused: there is nobody to follow, the view is as of now
-            self._seek_at = now + self.local.jittered(config.joining.dial_interval_s)
+            self._seek_at = now + self.local.jittered(self.local.config.joining.dial_interval_s)
             return
         self._seek_at = NEVER
-        if self.source is not None and self.source.publisher == origin.publisher:
-            self.source.id, self.source.contact = origin.id, origin.contact
-            return
-        self._unlink()
-        patience = config.links.connect_timeout_s + config.links.handshake_timeout_s  # the link up, it speaks at once
-        self.source = Source(origin.id, origin.contact, origin.publisher, now + patience)
-        self.local.out.append(Connect(origin.publisher))
-
-    def _silence_s(self, origin: Origin) -> float:
-        return self.local.config.detection.silence_intervals * origin.interval_s
-
-    def _unlink(self) -> None:
-        if self.source is not None:
-            self.local.out.append(Disconnect(self.source.publisher))
-            self.source = None
+        self._following.follow(origin, now)
 
     def _miss_source(self, source: Source, now: float) -> None:
         """It fell silent, or was never heard: then others are asked before it, for a while."""
@@ -461,10 +358,9 @@ class ObserverNode:
         self.local.counters["sources_lost"] += 1
         for call in list(self._talks):
             self._hang_up(call)
-        self._unlink()
+        self._following.lose()
         self._recollections.source_lost(now)
         self._candidates.begin()
-        self._sync_at = NEVER
         self._seek(now)
 
     def _on_refused(self, input: Refused, now: float) -> None:
@@ -485,7 +381,7 @@ class ObserverNode:
             if self._lives(message.origin) != lived:
                 self._note(message.origin, None, now)
         elif isinstance(message, Belief):
-            self._believe(message, now)
+            self._membership.believe(message, now)
             self._note(message.subject, message, now)
         elif isinstance(message, Heartbeat):
             self._on_heartbeat(message, now)
@@ -503,27 +399,19 @@ class ObserverNode:
     def _note(self, id: str, belief: Belief | None, now: float) -> None:
         """Who is told of while views are compared: the entries may be older than that."""
         for call, talk in list(self._talks.items()):
-            talk.news[id] = belief
+            talk.view.news[id] = belief
             self._bound(call, talk, now)
 
     def _on_news(self, delta: Delta, frame: bytes, now: float) -> None:
         if self._merger.take(delta, frame, now).outcome is Outcome.GAP:
-            self._sync_at = min(self._sync_at, now + self.local.config.repair.reorder_s)
+            self._following.compare_within(self.local.config.repair.reorder_s, now)
 
     def _on_heartbeat(self, beat: Heartbeat, now: float) -> None:
-        source = self.source
-        origin = self.local.table.by_hash.get(beat.sender)
+        source, origin = self.source, self.local.table.by_hash.get(beat.sender)
         if source is None or origin is None or origin.id != source.id:
             return
-        if not source.heard:
-            source.heard = True
+        if self._following.heard(source, beat, now):
             self._candidates.pardon(source.id, source.contact)
-        source.silent_at = now + self._silence_s(origin)
-        source.agrees = beat.digest == self.local.table.digest
-        if source.agrees:
-            self._sync_wait_s = 0.0
-        else:
-            self._sync_at = min(self._sync_at, now + self._sync_wait_s)
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         Heard: _on_heard,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gossip.core.effects import Changed, Happened
+from gossip.core.messages import Belief
 from gossip.model import EventKind, MemberState
 
 
@@ -68,6 +69,24 @@ def test_who_comes_back_in_a_new_life_joins(bench: Any) -> None:
     bench.effects()
     bench.membership.restore(a, 6.0, new_life=True)
     assert kinds(bench) == [EventKind.MEMBER_JOINED]
+
+
+def test_what_another_believes_is_taken_over(bench: Any) -> None:
+    (a,) = bench.join("a")
+    for kind, state, told in (
+        (EventKind.MEMBER_SUSPECTED, MemberState.SUSPECTED, [EventKind.MEMBER_SUSPECTED]),
+        (EventKind.MEMBER_REFUTED, MemberState.ALIVE, [EventKind.MEMBER_REFUTED]),
+        (EventKind.MEMBER_REFUTED, MemberState.ALIVE, []),
+        (EventKind.MEMBER_DEAD, MemberState.DEAD, [EventKind.MEMBER_DEAD]),
+        (EventKind.MEMBER_LEFT, MemberState.DEAD, []),
+        (EventKind.MEMBER_JOINED, MemberState.ALIVE, [EventKind.MEMBER_JOINED]),
+        (EventKind.MEMBER_LEFT, MemberState.LEFT, [EventKind.MEMBER_LEFT]),
+        (EventKind.MEMBER_REFUTED, MemberState.ALIVE, [EventKind.MEMBER_REFUTED]),
+    ):
+        bench.membership.believe(Belief("a", kind, "told"), 1.0)
+        assert (a.state, kinds(bench)) == (state, told)
+    bench.membership.believe(Belief("stranger", EventKind.MEMBER_DEAD, "told"), 1.0)
+    assert kinds(bench) == []
 
 
 def test_one_delta_shows_what_its_fold_holds(bench: Any, make: Any) -> None:

@@ -325,12 +325,12 @@ def test_who_dies_before_its_state_came_is_dead_when_it_comes(comparing: Bench) 
 def test_a_refutation_while_views_are_compared_holds(comparing: Bench) -> None:
     comparing.tell(Belief("d", REFUTED, "d lives"))
     end_of(comparing)
-    assert comparing.node.suspects == 0
+    assert comparing.node.local.suspects == 0
 
 
 def test_a_suspicion_goes_on_without_being_refuted_in_between(comparing: Bench) -> None:
     end_of(comparing)
-    assert comparing.node.suspects == 1
+    assert comparing.node.local.suspects == 1
     told = [e.kind for e in comparing.effects if isinstance(e, Happened) and e.subject == "d"]
     assert told == [JOINED, SUSPECTED]
 
@@ -341,7 +341,7 @@ def test_who_is_suspected_here_alone_is_so_no_longer(bench: Any) -> None:
     observer.tell(Belief("b", SUSPECTED, "b is silent"), observer.heartbeat(digest=0))
     observer.until(observer.now + 0.1)
     observer.answer("10.0.0.1:7400", observer.entries("a", "b"))
-    assert observer.node.suspects == 0
+    assert observer.node.local.suspects == 0
 
 
 def test_who_is_missing_of_the_entries_is_dead(comparing: Bench) -> None:

@@ -76,11 +76,11 @@ def test_suspicions_and_refutations_are_seen(cluster: Cluster) -> None:
     observer = cluster.observe(a.contact)
     cluster.run_until(lambda: observer.observer.synced)
     cluster.pause(c)
-    cluster.run_until(lambda: observer.observer.suspects == 1)
+    cluster.run_until(lambda: observer.observer.local.suspects == 1)
     late = cluster.observe(b.contact)
-    cluster.run_until(lambda: late.observer.synced and b.node.suspects == late.observer.suspects, timeout_s=1.0)
+    cluster.run_until(lambda: late.observer.synced and b.node.local.suspects == late.observer.local.suspects, timeout_s=1.0)
     cluster.resume(c)
-    cluster.run_until(lambda: observer.observer.suspects == 0, timeout_s=2.0)
+    cluster.run_until(lambda: observer.observer.local.suspects == 0, timeout_s=2.0)
     cluster.run(1.0)
     assert len(observer.members()) == 3
     assert EventKind.MEMBER_REFUTED in [event.kind for event in observer.log.why({c.id})]
