@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 from .bus.mailbox import Letter, Mailbox
 from .catalogue.events import Watch, nothing_came
 from .checks import Check
-from .engine import CALL_TIMEOUT_S, Wanted
+from .engine import CALL_TIMEOUT_S
 from .errors import PeerClosed
 from .model import Event, Instance
 from .participant import Participant
 from .registration import Command, Handle
+from .waiting import Wanted
 
 T = TypeVar("T")
 
@@ -165,14 +166,11 @@ class AsyncPeer(Participant):
 
     async def _wait(self, wanted: Wanted, timeout: float | None) -> Any:
         bell, deadline = _Bell(), _deadline(timeout)
-        self._waiters.append(bell)
-        try:
+        with self._waiters.joined(bell):
             while (found := self._found(wanted, deadline)) is None:
                 await bell.wait(deadline)
                 bell.clear()
             return found
-        finally:
-            self._waiters.remove(bell)
 
 
 class AsyncRegistration(Handle):

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from .bus import native
 from .catalogue.events import Watch
-from .engine import CALL_TIMEOUT_S, WAIT_STEP_S, Engine, Wanted
+from .engine import CALL_TIMEOUT_S, Engine
 from .errors import PeerClosed
 from .model import Instance
 from .registration import Command
+from .waiting import WAIT_STEP_S, Wanted
 
 B = TypeVar("B", bound="Blocking")
 
@@ -104,12 +105,9 @@ class Blocking(Engine):
 
     def _wait(self, wanted: Wanted, timeout: float | None) -> Any:
         woken = native.latch()
-        self._waiters.append(woken)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        try:
+        with self._waiters.joined(woken):
             while (found := self._found(wanted, deadline)) is None:
                 woken.wait(min(max(deadline - time.monotonic(), 0.0), WAIT_STEP_S))
                 woken.clear()
             return found
-        finally:
-            self._waiters.remove(woken)

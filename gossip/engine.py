@@ -12,15 +12,12 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import secrets
-import socket
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from .bus import forks, native
 from .bus.hush import logger
@@ -29,7 +26,7 @@ from .bus.mailbox import Mailbox
 from .bus.resolver import Found, Resolver
 from .bus.seeds import parse_seeds
 from .bus.sockets import Sockets
-from .bus.thread import BusThread, Machine
+from .bus.thread import BusThread
 from .catalogue.balance import Balance
 from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.events import EventLog, Watch
@@ -38,73 +35,19 @@ from .config import Config
 from .core.codec import id_hash
 from .core.dialer import SYNCED
 from .core.effects import Changed, Effect, Happened, Recollected
-from .core.local import Local
-from .core.messages import InstanceKey
 from .core.node import Node
 from .core.overlay import CIRCLE, computed_links, position
 from .environment import arguments_from, near_misses, sources_of
 from .errors import ConfigError, GossipError, PeerClosed, PeerForked
-from .model import (
-    ID_PATTERN,
-    SERVICE_PATTERN,
-    ZONE_PATTERN,
-    Event,
-    EventKind,
-    Instance,
-    Member,
-    MemberState,
-    PeerState,
-    Status,
-)
+from .mind import Mind, ids_called, members_of, status_of
+from .model import Event, EventKind, Instance, Member, PeerState, Status
+from .naming import checked_cluster, checked_id, checked_name, checked_question, checked_zone, host_name
 from .registration import Command
+from .waiting import Waiters, Wanted
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 CALL_TIMEOUT_S = 10.0  # a command that the bus thread did not run by then is an error
-WAIT_STEP_S = 60.0  # waits are cut so that an interrupted system call is noticed on every platform
 
 E = TypeVar("E", bound="Engine")
-
-
-class Bell(Protocol):
-    """What a waiting caller is woken by: a `threading.Event`, or its twin in `aio`."""
-
-    def set(self) -> None:
-        """Wake the caller. Any thread; neither raises nor waits."""
-        ...
-
-
-class Mind(Machine, Protocol):
-    """The machine of a peer or of an observer, as far as both are alike. The bus thread drives it; others only read."""
-
-    protocol: int
-    local: Local
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def state(self) -> PeerState: ...
-
-    @property
-    def synced(self) -> bool: ...
-
-    @property
-    def isolated(self) -> bool: ...
-
-    @property
-    def agreement(self) -> float: ...
-
-    def set_seeds(self, seeds: Sequence[str], now: float, *, pending: bool = False) -> list[Effect]: ...
-
-    def report_failure(self, key: InstanceKey, now: float) -> list[Effect]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a caller waits for: what is `known` of it (None: go on waiting), and in words what is `missing`."""
-
-    known: Callable[[], Any]
-    missing: Callable[[], str]
 
 
 class Engine(Reads):
@@ -126,12 +69,11 @@ class Engine(Reads):
         insecure: bool = False,
     ) -> None:
         self._keyring = keyring_of(secret) if secret is not None else None  # of a secret nothing else is kept
-        self._name = _checked("name", name if name is not None else _host_name(), NAME_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
+        self._name = checked_name(name if name is not None else host_name())
         self._id_drawn_in = os.getpid() if id is None else 0  # two processes must not share a drawn one
-        chosen = id if id is not None else self._drawn_id()
-        self._id = _checked("id", chosen, ID_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ - : [ ] % / @")
-        self._cluster = _checked("cluster", cluster, SERVICE_PATTERN, "1 to 128 of A-Z a-z 0-9 . _ -")
-        self._zone = _checked("zone", zone, ZONE_PATTERN, "0 to 64 of A-Z a-z 0-9 . _ : / -")
+        self._id = checked_id(id if id is not None else self._drawn_id())
+        self._cluster = checked_cluster(cluster)
+        self._zone = checked_zone(zone)
         if config is not None and not isinstance(config, Config):
             raise ConfigError(f"config={config!r} is no Config: pass Config(...), or Config.local(), .lan(), .wan()")
         self._config = config or Config()
@@ -170,7 +112,7 @@ class Engine(Reads):
         self._node: Mind | None = None
         self._bus: BusThread | None = None
         self._resolver: Resolver | None = None
-        self._waiters: list[Bell] = []
+        self._waiters = Waiters()
         self._synced_seen = False  # as of the last batch, and so with all that came before it visible
         self._started_at = 0.0
         self._last_status: Status | None = None
@@ -291,7 +233,7 @@ class Engine(Reads):
     def _on_end(self) -> None:
         """The bus ended, by `close` or by itself: nobody is to wait any longer. Any thread; idempotent."""
         self._events.end()
-        self._wake_waiters()
+        self._waiters.ring()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a peer cannot be pickled or copied: it owns sockets and a thread. Start one in the other process")
@@ -478,10 +420,6 @@ class Engine(Reads):
             raise TimeoutError(wanted.missing())
         return found
 
-    def _wake_waiters(self) -> None:
-        for woken in tuple(self._waiters):
-            woken.set()
-
     def _on_batch(self, changes: list[Changed], happenings: list[Happened]) -> None:
         """On the bus thread, once a turn: make the changes visible, tell who watches, wake who waits."""
         if changes:
@@ -492,8 +430,8 @@ class Engine(Reads):
         self._synced_seen = self._node.synced
         if self._resolver is not None:
             self._resolver.pursue()
-        if self._waiters:
-            self._wake_waiters()
+        if self._waiters.bells:
+            self._waiters.ring()
         _log(self._name, events)
 
     def _outgrow(self) -> None:
@@ -514,9 +452,7 @@ class Engine(Reads):
         node = self._node
         if node is None or (self._closed and not include_dead):
             return self._last_members
-        found = [origin.member() for origin in tuple(node.local.table.origins.values())]
-        kept = found if include_dead else [m for m in found if m.state in (MemberState.ALIVE, MemberState.SUSPECTED)]
-        return tuple(sorted(kept, key=lambda member: member.id))
+        return members_of(node, include_dead=include_dead)
 
     def overlay(self) -> dict[str, tuple[float, tuple[str, ...]]]:
         """Of each member, dead ones too, its place on the first ring, 0 to 1, and whom it subscribes to: for who draws it.
@@ -547,22 +483,14 @@ class Engine(Reads):
         if node is None or bus is None or self._forked:
             state = PeerState.CLOSED if self._closed else PeerState.JOINING
             return Status(self._id, "", self._cluster, state, False, 1.0, False, 0, 0, 0, 0, 0.0, 0.0, Node.protocol, {})
-        return Status(
-            id=node.id,
+        return status_of(
+            node,
+            bus,
             address=self.address,
             cluster=self._cluster,
             state=self.state,
-            synced=node.synced,
-            agreement=node.agreement,
-            isolated=node.isolated,
-            members=node.local.table.living,
-            suspects=node.local.suspects,
-            instances=node.local.directory.count,
-            links=bus.links_up,
-            loop_lag_s=bus.loop_lag_s,
-            uptime_s=time.monotonic() - self._started_at,
-            protocol=Node.protocol,
-            counters=dict(sorted({**node.local.counters, **bus.counters, **self._counters()}.items())),
+            started_at=self._started_at,
+            counters=self._counters(),
         )
 
     def _counters(self) -> dict[str, int]:
@@ -576,32 +504,14 @@ class Engine(Reads):
         the parent remembered, until the child's own peer runs. Raises `ConfigError` for a name that is no text.
         """
         self._look()
-        return self._remembered(checked_name(name))
+        return self._remembered(checked_question(name))
 
     def _remembered(self, name: str) -> tuple[Event, ...]:
         """The same on the bus thread, when another peer asks. O(members + history)."""
-        origins = tuple(self._node.local.table.origins.values()) if self._node is not None else ()
-        return self._events.why({name, *(origin.id for origin in origins if origin.header.name == name)})
+        return self._events.why({name} if self._node is None else {name, *ids_called(self._node, name)})
 
     def _on_recollected(self, effect: Recollected) -> None:
         """On the bus thread: what another remembers arrived. A peer asks nobody."""
-
-
-# arguments ------------------------------------------------------------------------------------------------------------
-
-
-def checked_name(name: object) -> str:
-    """The name that `why` is asked about. Raises `ConfigError`."""
-    if not isinstance(name, str):
-        what = "the id or name of a member, the id or address of an instance, or a service"
-        raise ConfigError(f"why({name!r}): that is no text. Pass {what}")
-    return name
-
-
-def _checked(what: str, given: object, pattern: re.Pattern[str], alphabet: str) -> str:
-    if not isinstance(given, str) or not pattern.match(given):
-        raise ConfigError(f"{what}={given!r} is not {alphabet}: pass another {what}=. Nothing was started.")
-    return given
 
 
 def _seeds_into(node: Mind, mailbox: Mailbox) -> Found:
@@ -612,11 +522,6 @@ def _seeds_into(node: Mind, mailbox: Mailbox) -> Found:
             mailbox.post(lambda now: (node.set_seeds(addresses, now, pending=pending), None), bounded=False)
 
     return found
-
-
-def _host_name() -> str:
-    """The host name, in the alphabet of names."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "peer"
 
 
 def _log(name: str, events: list[Event]) -> None:

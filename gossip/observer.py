@@ -18,10 +18,12 @@ from .bus.sockets import Sockets
 from .config import Config
 from .core.effects import Effect, Recollected
 from .core.observer import ObserverNode
-from .engine import Mind, Wanted, checked_name
 from .errors import ConfigError, InsecureWarning
+from .mind import Mind
 from .model import Event
+from .naming import checked_question
 from .registration import Command
+from .waiting import Wanted
 
 RECALL_TIMEOUT_S = 5.0
 FOREIGN, TURNED_AWAY = "peers of another cluster", "somebody with another secret"  # as `ObserverNode.met` calls them
@@ -112,7 +114,7 @@ class Observer(Blocking):
         Raises `TimeoutError` if nobody answered by then, `ConfigError` for a name that is no text, `PeerClosed`.
         """
         answer = _Answer()
-        wanted = self._answer_wanted(checked_name(name), answer, timeout)
+        wanted = self._answer_wanted(checked_question(name), answer, timeout)
         try:
             self._must(self._recalling(name, answer, math.inf if timeout is None else timeout))
             found: Recollected = self._wait(wanted, timeout)
@@ -149,7 +151,7 @@ class Observer(Blocking):
         answer = self._answers.pop(effect.call, None)
         if answer is not None:
             answer.found = effect
-            self._wake_waiters()
+            self._waiters.ring()
 
     def _sync_wanted(self, timeout: float | None) -> Wanted:
         node = self._running()

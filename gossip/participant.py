@@ -30,8 +30,9 @@ from .core.node import Node
 from .core.saved import Saved
 from .core.selfhood import Identity
 from .core.signatures import names_a_key
-from .engine import Engine, Mind
+from .engine import Engine
 from .errors import ConfigError, GossipError, InsecureWarning, PeerForked
+from .mind import Mind
 from .model import EventKind, Instance, checked_instance, join_address
 from .registration import Command, Handle
 from .signing import SigningKey, checked_signed

@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "gossip"
 
 PUBLIC = "the public API"  # gossip/__init__.py
 ORDER = (
-    "errors config model core catalogue bus signing registration environment checks snapshot engine participant blocking peer "
-    "observer aio doctor simulation gateway cli integrations"
+    "errors config model naming core catalogue bus signing registration environment checks snapshot mind waiting engine "
+    "participant blocking peer observer aio doctor simulation gateway cli integrations"
 ).split()
 ALLOWED = {layer: set(ORDER[:place]) for place, layer in enumerate(ORDER)} | {
     PUBLIC: set(ORDER[: ORDER.index("doctor")]),
