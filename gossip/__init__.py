@@ -8,6 +8,7 @@
 """
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .bus.keys import new_secret as new_secret  # these four are for launchers, such as the command line
@@ -30,7 +31,6 @@ from .errors import (
     WireError,
 )
 from .model import Event, EventKind, Instance, InstanceState, Labels, Member, MemberState, PeerState, Route, Status
-from .observer import Observer
 from .peer import Peer
 from .registration import Registration
 from .signing import new_signing_key as new_signing_key  # for launchers, too
@@ -39,14 +39,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .aio import AsyncPeer, AsyncRegistration, AsyncWatch
-else:  # whoever does not ask for them does not pay for asyncio (PEP 562)
+    from .observer import Observer
+else:  # who embeds a Peer does not pay for asyncio and for what reads a cluster from outside (PEP 562)
+    _HOMES = {"AsyncPeer": "aio", "AsyncRegistration": "aio", "AsyncWatch": "aio", "Observer": "observer"}
 
     def __getattr__(name: str) -> object:
-        if name not in ("AsyncPeer", "AsyncRegistration", "AsyncWatch"):
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import aio
-
-        return getattr(aio, name)
+        found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return found
 
 
 __all__ = [

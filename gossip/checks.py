@@ -13,13 +13,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from typing import Any
 
 from .bus import native
 from .bus.hush import HUSH_S, logger
 from .errors import ConfigError, GossipError
 from .model import Instance, join_address
+from .values import dataclass, fields
 
 INTERVAL_MIN_S = 0.01
 INTERVAL_MAX_S = 86400.0

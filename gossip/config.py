@@ -6,11 +6,10 @@ work in one cluster, because each peer states its own interval and is judged by 
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .errors import ConfigError
+from .values import dataclass, field, fields, replace
 
 INTERVAL_MIN_S = 0.01
 INTERVAL_MAX_S = 3600.0
@@ -171,7 +170,7 @@ class Config:
     def local(cls, **parts: Any) -> Config:
         """For one machine: quicker pings and suspicions. `parts` replace its own; raises `ConfigError`."""
         detection = Detection(ping_timeout_s=0.25, suspicion_max_s=3.0, suspicion_min_s=0.5)
-        return dataclasses.replace(cls(detection=detection), **parts)
+        return replace(cls(detection=detection), **parts)
 
     @classmethod
     def lan(cls, **parts: Any) -> Config:
@@ -189,7 +188,7 @@ class Config:
             repair=Repair(timeout_s=10.0, reorder_s=1.0),
             links=Links(handshake_timeout_s=10.0, connect_timeout_s=5.0),
         )
-        return dataclasses.replace(wide, **parts)
+        return replace(wide, **parts)
 
 
 def _check(name: str, part: Any) -> None:

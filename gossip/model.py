@@ -6,15 +6,14 @@ Also the one place that says what a valid name, weight, label set or route is. C
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NoReturn
 
 from .errors import RegistrationError
+from .values import dataclass, field, fields
 
 SERVICE_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:\[\]%/@-]{1,128}\Z")
@@ -202,7 +201,7 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, ready for `json.dumps`. O(counters)."""
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
         return plain | {"state": str(self.state), "counters": dict(self.counters)}
 
 

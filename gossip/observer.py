@@ -11,7 +11,6 @@ import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from .blocking import Blocking
 from .bus.sockets import Sockets
@@ -23,6 +22,7 @@ from .mind import Mind
 from .model import Event
 from .naming import checked_question
 from .registration import Command
+from .values import dataclass
 from .waiting import Wanted
 
 RECALL_TIMEOUT_S = 5.0

@@ -13,8 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .bus import native
 from .bus.addresses import LOOPBACK, Endpoint, parse_advertise, parse_bind, resolve
@@ -27,7 +26,6 @@ from .checks import Check, Checks
 from .config import Config
 from .core.effects import Effect, Happened
 from .core.node import Node
-from .core.saved import Saved
 from .core.selfhood import Identity
 from .core.signatures import names_a_key
 from .engine import Engine
@@ -36,9 +34,14 @@ from .mind import Mind
 from .model import EventKind, Instance, checked_instance, join_address
 from .registration import Command, Handle
 from .signing import SigningKey, checked_signed
-from .snapshot import CLOSE_S, Keeper, Store, checked_path
+from .values import replace
+
+if TYPE_CHECKING:  # without `snapshot=` nothing of this is needed
+    from .core.saved import Saved
+    from .snapshot import Keeper, Store
 
 TTL_MAX_S = 366 * 86400.0
+CLOSE_S = 0.95  # what `close` may take in all
 SEEDS_INHERITED_MAX = 16  # contacts that a forked child tries besides the given ones
 ID_STEM_MAX = 90  # characters of an id that a forked child keeps before its own suffix
 
@@ -48,6 +51,7 @@ class Participant(Engine):
 
     _checks: Checks | None
     _keeper: Keeper | None
+    _store: Store | None
     _saved: Saved | None  # while it starts
     _FORKS: ClassVar[tuple[str, ...]] = ("raise",)  # what this kind of peer can do in a forked child
 
@@ -89,6 +93,8 @@ class Participant(Engine):
         self._stem = id if id is not None else self._name
         self._store = None
         if snapshot is not None:
+            from .snapshot import Store, checked_path
+
             signing = self._key.signing(self._signed) if self._key is not None else None
             self._store = Store(checked_path(snapshot), self._realm, self._config.limits, signing)
 
@@ -220,6 +226,8 @@ class Participant(Engine):
             self._saved, self._catalogue = None, Catalogue()
             self._id, self._id_drawn_in = drawn
             raise
+        from .snapshot import Keeper
+
         node, saved, self._saved = self._node, self._saved, None
         assert isinstance(node, Node)
         others = saved.others if saved is not None else ()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from .core.effects import Effect
 from .core.node import Node
 from .errors import PeerForked, RegistrationError
 from .model import Instance, InstanceState, checked_labels, checked_routes, checked_weight
+from .values import replace
 
 Command = Callable[[Any, float], tuple[list[Effect], Any]]  # of the machine that the peer drives, and the time
 
@@ -62,7 +62,7 @@ class Handle:
 
     def _changing(self, changes: dict[str, object]) -> Command:
         def command(node: Node, now: float) -> tuple[list[Effect], Instance]:
-            changed = dataclasses.replace(self._current(node), **changes)  # type: ignore[arg-type]
+            changed = replace(self._current(node), **changes)  # type: ignore[arg-type]
             effects = node.replace(changed, now)
             self._instance = changed  # in the order of the commands, and also when the caller waits no longer
             return effects, changed
@@ -77,7 +77,7 @@ class Handle:
             state = InstanceState.CRITICAL if critical else InstanceState.UP
             if current is None or not self._holds(node) or current.state in (InstanceState.DRAINING, state):
                 return [], None
-            self._instance = dataclasses.replace(current, state=state)
+            self._instance = replace(current, state=state)
             return node.replace(self._instance, now, reason), None
 
         return command

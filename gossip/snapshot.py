@@ -39,7 +39,6 @@ BYTES_PER_S_MAX = 1 << 20  # written on average; larger snapshots are written le
 GIL_SHARE = 0.2  # of the interpreter, while a snapshot is made; more: sooner done, slower calls beside it
 BREATH_S = 0.001  # work between two pauses
 BATCH = 128  # instances between two looks at the clock
-CLOSE_S = 0.95  # what `close` may take in all
 FREE_MODE = 0o022  # who may write the file could say what he likes to a starting peer
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from .values import dataclass
 
 WAIT_STEP_S = 60.0  # waits are cut so that an interrupted system call is noticed on every platform
 

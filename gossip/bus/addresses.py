@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
 
 from ..errors import ConfigError
 from ..model import join_address
+from ..values import dataclass
 from . import native
 
 LOOPBACK = "127.0.0.1"

@@ -9,12 +9,12 @@ half of anti-entropy (Demers 1987).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 
 import zmq
 
 from ..config import Links as LinksConfig
 from ..core.effects import Answered, Refused
+from ..values import dataclass, field
 from .floods import Flood
 from .hush import Hush
 from .keys import Keys

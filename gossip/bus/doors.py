@@ -17,11 +17,11 @@ import socket
 import struct
 import sys
 from array import array
-from dataclasses import dataclass
 
 import zmq
 
 from ..model import join_address
+from ..values import dataclass
 from . import native
 from .keys import Keyring, Keys
 

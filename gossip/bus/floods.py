@@ -16,11 +16,11 @@ import heapq
 import socket
 import sys
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
 
 import zmq
 
 from ..model import join_address
+from ..values import dataclass
 from . import native
 
 STALL_S = 60.0  # a process that stood still for longer allows no more than after so long

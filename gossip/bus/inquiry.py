@@ -15,13 +15,13 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import zmq
 
 from ..model import join_address
+from ..values import dataclass
 from .keys import Keyring, Keys
 from .knocks import Turned
 

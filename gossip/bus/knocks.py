@@ -8,10 +8,10 @@ turns us away `REFUSALS_TOLD` times in a row is told of, and from then on is dia
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import zmq
 
+from ..values import dataclass
 from .hush import Hush
 from .keys import Keyring, Keys
 

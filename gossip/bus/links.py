@@ -19,13 +19,13 @@ import errno
 import random
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 import zmq
 
 from ..config import Links as LinksConfig
 from ..core.effects import LinkClosed
+from ..values import dataclass
 from .hush import Hush
 from .keys import Keyring, Keys
 from .knocks import Knocks, Turned

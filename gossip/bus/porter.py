@@ -13,12 +13,12 @@ import socket
 import struct
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 import zmq
 
 from ..config import Links as LinksConfig
 from ..model import join_address
+from ..values import dataclass, field
 from . import native
 from .doors import Doors
 from .hush import Hush

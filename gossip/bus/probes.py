@@ -10,11 +10,11 @@ import errno
 import ipaddress
 import socket
 import struct
-from dataclasses import dataclass
 
 import zmq
 
 from ..core.effects import Probed, ProbeOutcome
+from ..values import dataclass
 from .hush import Hush
 from .sockets import Descriptors
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import ConfigError
 from ..model import join_address
+from ..values import dataclass, field
 from .addresses import LOOPBACK, Endpoint, fault, resolve, resolve_all, split
 from .hush import logger
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from ..config import Balancing
 from ..core.effects import Changed
 from ..errors import ConfigError, RegistrationError
 from ..model import ZONE_PATTERN, Instance, Labels, checked_instance, checked_labels, checked_routes
+from ..values import replace
 from .balance import Balance
 from .catalogue import Catalogue
 from .reads import Reads
@@ -89,7 +89,7 @@ def _instance(service: str, entry: Entry) -> Instance:
     if isinstance(entry.labels, Labels) and entry.routes == checked_routes(service, entry.routes):
         return entry
     labels, routes = checked_labels(service, entry.labels), checked_routes(service, entry.routes)
-    return dataclasses.replace(entry, labels=labels, routes=routes)
+    return replace(entry, labels=labels, routes=routes)
 
 
 def _checked(service: str, fields: Mapping[str, Any]) -> Instance:

@@ -6,12 +6,12 @@ and broadcast; a new life re-issues everything as the state `(0, 1]`.
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 from collections.abc import Iterable
 
 from ..errors import RegistrationError, WireError
 from ..model import Instance
+from ..values import replace
 from .codec import TOPIC_SELF
 from .effects import Listen, Unlisten
 from .fields import NUMBER_MAX, PULSE_MAX
@@ -71,7 +71,7 @@ class Author:
 
     def _relive(self, incarnation: Incarnation) -> None:
         me = self._me
-        self._renumber(incarnation, 1, dataclasses.replace(me.header, pulse=0))
+        self._renumber(incarnation, 1, replace(me.header, pulse=0))
         self._membership.show(me, me.instances, f"{me.id} began a new life")  # it may now come before other holders
         self._spread_state()
 
@@ -106,8 +106,8 @@ class Author:
                 local.out.append(changed)
         local.table.remove(former)
         local.overlay.remove(former.hash)
-        me = Origin(id, local.codec.hash(id), former.incarnation, dataclasses.replace(former.header, pulse=0), former.zone)
-        me.instances = {key: dataclasses.replace(instance, origin=id) for key, instance in former.instances.items()}
+        me = Origin(id, local.codec.hash(id), former.incarnation, replace(former.header, pulse=0), former.zone)
+        me.instances = {key: replace(instance, origin=id) for key, instance in former.instances.items()}
         me.version = 1
         local.me = me
         local.overlay.me = me.hash
@@ -167,12 +167,12 @@ class Author:
         if raised > PULSE_MAX:
             self.rise_above(self._me.incarnation)
         else:
-            self._change(header=dataclasses.replace(self._me.header, pulse=raised), flooded=True)
+            self._change(header=replace(self._me.header, pulse=raised), flooded=True)
 
     def say_goodbye(self) -> None:
         """My last delta."""
         header = self._me.header
-        self._change(header=dataclasses.replace(header, flags=header.flags | HeaderFlags.LEAVING))
+        self._change(header=replace(header, flags=header.flags | HeaderFlags.LEAVING))
 
     # instances --------------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class Author:
                 "Raise Config.limits.instances_max on every peer of the cluster, or use more peers. Nothing was changed."
             )
         if instance.origin != me.id:  # I took a new id since it was made
-            instance = dataclasses.replace(instance, origin=me.id)
+            instance = replace(instance, origin=me.id)
         size = self._room_for(instance, None)
         self._change(put=(instance,))
         self._bytes = size

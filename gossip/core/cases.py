@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 from ..model import MemberState
+from ..values import dataclass, field
 from .effects import ProbeOutcome
 from .hold import Hold
 from .local import Local

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NoReturn
@@ -22,6 +21,7 @@ import msgpack
 
 from ..errors import WireError
 from ..model import ID_PATTERN, LABELS_MAX, ZONE_PATTERN, Event, Instance
+from ..values import dataclass
 from .fields import (
     PULSE_MAX,
     REASON_BYTES_MAX,

@@ -8,9 +8,9 @@ meanwhile (`news`) is newer than the entries, and holds.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from ..model import EventKind
+from ..values import dataclass, field
 from .messages import Belief, Entries, Entry
 from .origin import Origin
 from .repair import WANTS_PER_FRAME

@@ -8,9 +8,9 @@ do are one, and that neighbour's view is pulled (design, section 5).
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from ..config import Heartbeats
+from ..values import dataclass
 from .messages import IdHash
 
 HISTORY_MAX = 8192  # digests remembered; at more changes than that a second, differences are found later

@@ -8,9 +8,9 @@ begin a later life to be shown in its place. Every method returns the difference
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from ..model import Instance
+from ..values import dataclass
 from .effects import Changed
 from .messages import Incarnation, InstanceKey
 

@@ -7,10 +7,10 @@ the whole consequence of one input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 
 from ..model import Event, EventKind, Instance, Member
+from ..values import dataclass, field
 
 # Inputs -------------------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ Invariant: in one stream nothing is under way, so a heartbeat whose digest is no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..values import dataclass
 from .effects import Connect, Disconnect
 from .local import Local
 from .messages import Heartbeat

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..values import dataclass
 from .effects import Call, HangUp
 from .local import Local
 from .messages import Delta, Incarnation, Ping, Pong

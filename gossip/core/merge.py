@@ -8,9 +8,9 @@ because paths reorder, and then its origin is pulled from whoever carried it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..model import Instance, MemberState
+from ..values import dataclass
 from .bounds import Bucket
 from .local import Local
 from .membership import Membership

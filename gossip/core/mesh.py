@@ -8,8 +8,8 @@ are up, or after a while (make before break).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
+from ..values import dataclass
 from .effects import Connect, Disconnect, Effect
 from .messages import IdHash
 

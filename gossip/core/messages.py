@@ -26,11 +26,11 @@ with `Foreign` where there is somebody to answer, and dropped elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import NewType
 
 from ..model import Event, EventKind, Instance
+from ..values import dataclass, field
 
 IdHash = NewType("IdHash", bytes)
 """8 bytes: blake2b of cluster and peer id. Fixed size, so no topic is a prefix of another."""

@@ -7,8 +7,8 @@ Invariant: at most `MUTES_MAX` are remembered; the oldest is forgotten first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
+from ..values import dataclass
 from .local import Local
 
 MUTES_MAX = 4096

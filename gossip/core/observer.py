@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..config import Config
 from ..errors import WireError
 from ..model import PeerState
+from ..values import dataclass, field
 from .candidates import Candidates
 from .codec import TOPIC_OBSERVERS, WIRE_VERSION, ForeignCluster, UnknownKind
 from .comparison import Comparison

@@ -6,8 +6,8 @@ Invariant: at most one ping per member is under way; each ends in an answer, a s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..values import dataclass
 from .effects import Call, HangUp
 from .local import Local
 from .messages import Ping

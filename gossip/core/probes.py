@@ -7,9 +7,9 @@ outcome answers all who ask about that endpoint.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from ..values import dataclass
 from .effects import Probe
 from .local import Local
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from ..values import dataclass, field
 from .bounds import Bucket
 from .effects import Answer, Call, HangUp, Probe, ProbeOutcome
 from .local import Local

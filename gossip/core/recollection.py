@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ..model import Event
+from ..values import dataclass, field
 from .bounds import Bucket
 from .codec import EVENTS_MAX
 from .effects import Answer, Call, HangUp, Recollected, Remember

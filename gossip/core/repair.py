@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..model import EventKind, MemberState
+from ..values import dataclass, field
 from .author import Author
 from .bounds import RATE_BURST_S, Bucket
 from .effects import Answer, Call, HangUp

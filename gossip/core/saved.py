@@ -16,12 +16,12 @@ from __future__ import annotations
 import heapq
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from ..config import Limits
 from ..errors import WireError
 from ..model import Instance, InstanceState, MemberState, join_address
+from ..values import dataclass, field, replace
 from .codec import Codec, ForeignCluster
 from .local import Local
 from .messages import Delta, Header, Incarnation

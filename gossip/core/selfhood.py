@@ -6,8 +6,7 @@ Three times in a minute, by another boot: the id is shared, and the younger proc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..values import dataclass
 from .author import Author
 from .bounds import Bucket
 from .local import Local

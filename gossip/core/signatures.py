@@ -14,11 +14,11 @@ import base64
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
 from ..errors import WireError
+from ..values import dataclass, field
 from .messages import Delta, IdHash
 
 KEY_BYTES = 32

@@ -8,7 +8,8 @@ Invariant: at most `SOURCES_MAX` sources are remembered; those heard of longest 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+
+from ..values import dataclass, field
 
 SOURCES_MAX = 1024
 NEVER = float("-inf")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
 from ..model import MemberState
+from ..values import dataclass
 from .messages import BUCKETS, Entry, IdHash, Incarnation
 from .origin import Origin
 

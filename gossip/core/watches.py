@@ -9,8 +9,8 @@ Invariant: silence counts from when somebody became watched, and never through a
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from ..values import dataclass
 from .local import Local
 from .origin import Origin
 
