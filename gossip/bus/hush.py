@@ -39,9 +39,12 @@ class Hush:
         """As `notice`, for a bound that was hit: the kinds are those of the table in docs/security.md."""
         self.notice(kind, now, f"{text}; more within a minute are only counted ({kind})")
 
-    def tell(self, kind: str, now: float, text: str, *, error: Exception | None = None) -> bool:
-        """Count, and log `text` (with the traceback of `error`) unless this kind spoke within `HUSH_S`. Whether it was logged."""
-        more = self._due(kind, now)
+    def tell(self, kind: str, now: float, text: str, *, error: Exception | None = None, cause: str = "") -> bool:
+        """Count, and log `text` (with the traceback of `error`) unless this cause of the kind spoke within `HUSH_S`.
+
+        Whether it was logged.
+        """
+        more = self._due(kind, now, cause)
         if more is None:
             return False
         with contextlib.suppress(Exception):  # a log handler's own fault must not end the bus

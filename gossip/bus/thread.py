@@ -5,7 +5,7 @@ changes to the catalogue; then let the callers of the commands go on. So a `regi
 was sent. Under load a turn batches by itself; idle it adds no delay.
 
 Invariants: no other thread touches a socket between `start` and the end of the loop; no exception but a fatal one of
-ZeroMQ (context or socket gone) ends the loop; every drain is bounded, so tick and commands are never starved.
+ZeroMQ (context or socket gone) ends the loop; every drain is bounded and guarded, so tick and commands are never starved.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import zmq
 from ..config import Config
 from ..core.effects import (
     Answer,
-    Asked,
     Bind,
     Blame,
     Blamed,
@@ -35,7 +34,6 @@ from ..core.effects import (
     Effect,
     HangUp,
     Happened,
-    Heard,
     Input,
     Listen,
     Probe,
@@ -45,17 +43,14 @@ from ..core.effects import (
     Remember,
     Remembered,
     Shun,
-    Subscribed,
     TurnOut,
     Unlisten,
-    Unsubscribed,
 )
 from ..errors import PeerClosed
 from ..model import Event, EventKind
 from . import native
 from .calls import Calls
-from .doors import Doors
-from .floods import MESSAGE_BYTES_MIN, Flood, cut_off, descriptor_of
+from .drains import Drains
 from .hush import Hush
 from .keys import Keyring
 from .knocks import Knocks
@@ -63,13 +58,8 @@ from .links import Links
 from .mailbox import Letter, Mailbox
 from .porter import Porter
 from .probes import Probes
-from .sockets import Descriptors, Sockets, link_of, routed_frames, whole_frames
+from .sockets import Descriptors, Sockets, link_of
 
-HEARD_PER_TURN = 500
-ASKED_PER_TURN = 200
-SUBSCRIPTIONS_PER_TURN = 1000
-FLOODED_PER_TURN = 5000  # questions of those who were cut off for a flood, which are dropped unread
-FLOODED_SHUN_S = 60.0  # a link that flooded is dialled again after so long
 WAIT_MAX_S = 1.0
 LEAVE_WAIT_S = 0.05  # while leaving, `node.left` is asked at least so often
 LEAVE_SLACK_S = 0.1  # beyond overlay.leave_linger_s a node that never says `left` is left behind
@@ -178,17 +168,9 @@ class BusThread:
         self._care_due = -math.inf  # when a connection is to be looked after
         self._bell = -1
         self._lag = _Worst()
-        self._subscribed = Flood(config.links.subscriptions_per_s)
-        self._heard = Flood(config.links.messages_per_s, descriptor_of, patient=True)
-        self._asked = Flood(config.links.messages_per_s)
-        # Where the last turn left something, and the SUB always: what a link may bring counts from when it was seen empty.
-        self._unread: set[object] = {sockets.subscriber}
-        self._doors: dict[object, Doors] = {sockets.publisher: sockets.publisher_doors, sockets.contact: sockets.contact_doors}
-        self._floods: dict[object, Flood] = {
-            sockets.publisher: self._subscribed,
-            sockets.subscriber: self._heard,
-            sockets.contact: self._asked,
-        }
+        self._drains = Drains(
+            sockets, self._poller, config.links, self._links, self._porter, self._hush, self._feed, self._survives
+        )
         self.bound = {end for end in map(_bound, (sockets.contact, sockets.publisher)) if end}  # a forked child must know
         self._acts: dict[type, Callable[[Any, float], object]] = {
             Publish: self._publish,
@@ -205,18 +187,8 @@ class BusThread:
             Blame: self._blame,
             Shun: lambda effect, now: self._links.shun(effect.endpoint, now + effect.seconds),
             Recollected: lambda effect, now: on_recollected(effect),
-            TurnOut: self._turn_out,
+            TurnOut: lambda effect, now: self._drains.turn_out(effect.token, effect.source),
         }
-        self._drains: dict[object, Callable[[float], None]] = {
-            sockets.publisher: self._drain_publisher,
-            sockets.subscriber: self._drain_subscriber,
-            sockets.contact: self._drain_contact,
-            sockets.monitor: self._drain_monitor,
-            sockets.publisher_monitor: self._porter.on_monitor,
-            sockets.contact_monitor: self._porter.on_monitor,
-        }
-        if sockets.zap is not None:
-            self._drains[sockets.zap] = self._porter.answer
 
     @property
     def alive(self) -> bool:
@@ -246,7 +218,7 @@ class BusThread:
 
     def rekey(self, keyring: Keyring, now: float) -> None:
         """Other secrets are valid from now on. For a command, which runs on the bus thread."""
-        self._drain_subscriber(now)  # what links that will be cut have brought
+        self._drains.hear(now)  # what links that will be cut have brought
         self._sockets.keyring = self._knocks.keyring = keyring
         self._porter.rekey(keyring)
         self._inputs += self._links.rekey(keyring, now)
@@ -322,20 +294,19 @@ class BusThread:
             self._shut()
 
     def _watch(self) -> None:
-        for socket in self._drains:
-            self._poller.register(socket, zmq.POLLIN)
+        self._drains.watch()
         self._bell = self.mailbox.fileno()
         self._poller.register(self._bell, zmq.POLLIN)
 
     def _turn(self) -> bool:
         ready = self._poller.poll(self._patience_ms())
         now = self._clock()
-        self._drain(ready, now)
+        well = self._drain(ready, now)
         if self.mailbox or any(source == self._bell for source, _ in ready):
             self._run_commands(now)
         self._tick()
         self._carry_out(now)
-        return True
+        return well
 
     def _patience_ms(self) -> int:
         if self._inputs or self._notices or len(self.mailbox):
@@ -349,112 +320,29 @@ class BusThread:
         deadline = self._guard(self._node.next_deadline)
         return now + FAULT_PAUSE_S if deadline is None else max(deadline, self._quiet_until)
 
-    def _drain(self, ready: list[tuple[Any, int]], now: float) -> None:
-        for socket in self._unread - {source for source, _ in ready}:
-            self._emptied(socket, now)
+    def _drain(self, ready: list[tuple[Any, int]], now: float) -> bool:
+        """False after a fault in a call or a probe: it may be there again at once."""
+        drains, well = self._drains, True
+        drains.rest(ready, now)
         inputs, self._inputs = self._inputs, []
         for event in inputs:
             self._feed(event, now)
         for source, _ in ready:
-            drain = self._drains.get(source)
-            if drain is not None:
-                drain(now)
-            else:
-                self._feed_all(self._calls.receive(source, now), now)
-                self._feed_all(self._probes.finish(source), now)
+            if not drains.read(source, now):
+                well &= self._survives("reading a call or a probe", self._receive, source, now)
             if source is not self._sockets.subscriber:  # what is heard moves no connection
                 self._care_due = -math.inf
         if now >= self._care_due:
-            self._feed_all(self._probes.tick(now), now)
+            well &= self._survives("ending a probe", self._give_up, now)
+        self._care_due = min(self._care_due, drains.next_deadline())
+        return well
 
-    def _drain_publisher(self, now: float) -> None:
-        flood, taken = self._subscribed, 0
-        flood.begin(now)
-        for topic, frame in whole_frames(self._sockets.publisher, SUBSCRIPTIONS_PER_TURN):
-            taken += 1
-            source = descriptor_of(frame)  # none where libzmq itself tells of an end
-            if source is not None and flood.took(frame, source):
-                self._cut_off(frame, self._sockets.publisher_doors, self._config.links.subscriptions_per_s, now)
-            if topic is None or topic[:1] not in (b"\x00", b"\x01"):
-                self._hush.tell("subscriptions_malformed", now, "a stranger sent the publisher what is no subscription")
-            else:
-                self._feed(Subscribed(topic[1:]) if topic[0] else Unsubscribed(topic[1:]), now)
-        if taken < SUBSCRIPTIONS_PER_TURN:
-            self._emptied(self._sockets.publisher, now)
-            return
-        self._unread.add(self._sockets.publisher)
-        if flood.caught:
-            self._porter.hold_off(self._sockets.publisher_doors, True, now)
+    def _receive(self, source: object, now: float) -> None:
+        self._feed_all(self._calls.receive(source, now), now)
+        self._feed_all(self._probes.finish(source), now)
 
-    def _drain_subscriber(self, now: float) -> None:
-        feed, flood, taken = self._feed, self._heard, 0
-        took = flood.took
-        flood.begin(now)
-        for heard, frame in whole_frames(self._sockets.subscriber, HEARD_PER_TURN):
-            taken += 1
-            if took(frame) and self._shun_flood(frame, now):
-                continue
-            if heard is None:
-                self._hush.tell("frames_multipart", now, "a stranger published a message of several parts")
-            else:
-                feed(Heard(heard, frame), now)
-        if taken < HEARD_PER_TURN:
-            self._emptied(self._sockets.subscriber, now)
-
-    def _drain_contact(self, now: float) -> None:
-        flood, taken, fed = self._asked, 0, 0
-        flood.begin(now)
-        for token, question, frame in routed_frames(self._sockets.contact, ASKED_PER_TURN + FLOODED_PER_TURN):
-            taken += 1
-            if token in flood.caught:
-                continue
-            if flood.took(frame, token):
-                self._cut_off(frame, self._sockets.contact_doors, self._config.links.messages_per_s, now)
-                continue
-            if question is None:
-                self._hush.tell("asks_malformed", now, "a stranger asked in a message that is not of one part")
-            else:
-                self._feed(Asked(token, question, frame), now)
-            fed += 1
-            if fed == ASKED_PER_TURN:
-                break
-        if fed < ASKED_PER_TURN and taken < ASKED_PER_TURN + FLOODED_PER_TURN:
-            self._emptied(self._sockets.contact, now)
-            return
-        self._unread.add(self._sockets.contact)
-        doors = self._sockets.contact_doors
-        for frame in flood.growing(doors.ports):
-            self._cut_off(frame, doors, self._config.links.messages_per_s, now)
-        if flood.caught:
-            self._porter.hold_off(doors, True, now)
-
-    def _emptied(self, socket: object, now: float) -> None:
-        self._floods[socket].emptied(now)
-        doors = self._doors.get(socket)
-        if doors is not None and socket in self._unread:
-            self._unread.discard(socket)
-            self._porter.hold_off(doors, False, now)
-
-    def _cut_off(self, frame: zmq.Frame, doors: Doors, most: int, now: float) -> None:
-        whose = cut_off(frame, doors.ports, most * MESSAGE_BYTES_MIN) or "somebody who is gone"
-        text = f"{whose} brought more than {most} messages within a second: the connection was cut off"
-        self._hush.full("connections_flooded", now, text)
-
-    def _shun_flood(self, frame: zmq.Frame, now: float) -> bool:
-        """A link brought too much. Whether it was one, and is cut."""
-        endpoint = link_of(frame)
-        if endpoint is None or self._links.state(endpoint) is None:
-            return False
-        self._links.shun(endpoint, now + FLOODED_SHUN_S)
-        most = self._config.links.messages_per_s
-        text = f"the link to {endpoint} brought more than {most} messages within a second; it is cut for {FLOODED_SHUN_S:g} s"
-        self._hush.full("links_flooded", now, text)
-        return True
-
-    def _drain_monitor(self, now: float) -> None:
-        # A publisher that says goodbye and closes may be seen to close first; cutting its link would drop the goodbye.
-        self._drain_subscriber(now)
-        self._feed_all(self._links.on_monitor(now), now)
+    def _give_up(self, now: float) -> None:
+        self._feed_all(self._probes.tick(now), now)
 
     def _run_commands(self, now: float) -> None:
         self._care_due = -math.inf
@@ -506,16 +394,26 @@ class BusThread:
     def _guard(self, do: Callable[..., T], *arguments: object) -> T | None:
         try:
             return do(*arguments)
-        except Exception as error:  # noqa: BLE001 - the one place that keeps the loop alive
+        except Exception as error:  # noqa: BLE001 - with `_survives` the one place that keeps the loop alive
             self._fault(error)
             return None
 
-    def _fault(self, error: Exception) -> None:
+    def _survives(self, what: str, do: Callable[..., object], *arguments: object) -> bool:
+        """Whether it ended well; if not, that is told with what was being done."""
+        try:
+            do(*arguments)
+        except Exception as error:  # noqa: BLE001
+            self._fault(error, what)
+            return False
+        return True
+
+    def _fault(self, error: Exception, about: str = "") -> None:
         if isinstance(error, zmq.ZMQError) and error.errno in FATAL:
             raise error
         what = traceback.format_exception_only(error)[-1].strip()  # unlike repr, never raises
-        text = f"peer {self._name!r} met a fault of its own and goes on: {what}"
-        if self._hush.tell("faults", self._clock(), text, error=error):
+        where = f" in {about}" if about else ""
+        text = f"peer {self._name!r} met a fault of its own{where} and goes on: {what}"
+        if self._hush.tell("faults", self._clock(), text, error=error, cause=about):
             self._notices.append(_notice(self._name, text))
 
     # From effects to the world ----------------------------------------------------------------------------------------
@@ -552,11 +450,11 @@ class BusThread:
     def _care(self, now: float) -> None:
         """Look after all connections. Only when one is due, or something but a heard frame may have changed that."""
         self._care_due = now + FAULT_PAUSE_S  # should one of them fail
-        for each in (self._links, self._calls, self._porter):
-            each.tick(now)
-        self._care_due = min(
-            self._links.next_deadline(), self._calls.next_deadline(), self._porter.next_deadline(), self._probes.next_deadline()
-        )
+        cared_for, well = (self._links, self._calls, self._porter, self._drains), True
+        for each in cared_for:
+            well &= self._survives("looking after the connections", each.tick, now)
+        if well:
+            self._care_due = min(each.next_deadline() for each in (*cared_for, self._probes))
 
     def _take_notices(self) -> None:
         texts, self._hush.notices = self._hush.notices, []
@@ -598,12 +496,6 @@ class BusThread:
         endpoint = link_of(effect.source) if isinstance(effect.source, zmq.Frame) else None
         if endpoint is not None and self._links.state(endpoint) is not None:
             self._inputs.append(Blamed(endpoint))
-
-    def _turn_out(self, effect: TurnOut, now: float) -> None:
-        self._asked.caught.add(effect.token)
-        self._unread.add(self._sockets.contact)
-        if isinstance(effect.source, zmq.Frame):
-            cut_off(effect.source, self._sockets.contact_doors.ports, MESSAGE_BYTES_MIN)
 
     # The end ----------------------------------------------------------------------------------------------------------
 

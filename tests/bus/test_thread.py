@@ -62,11 +62,19 @@ def subscriber(running: Any, context: zmq.Context[Any], until: Until) -> zmq.Soc
 
 
 @pytest.fixture
-def asker(running: Any, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
-    made = context.socket(zmq.DEALER)
-    made.setsockopt(zmq.RCVTIMEO, 10_000)
-    made.connect(f"tcp://{running.contact}")
-    return made
+def asker_of(context: zmq.Context[Any]) -> Callable[[Any], zmq.Socket[bytes]]:
+    def make(bus: Any) -> zmq.Socket[bytes]:
+        made: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+        made.setsockopt(zmq.RCVTIMEO, 10_000)
+        made.connect(f"tcp://{bus.contact}")
+        return made
+
+    return make
+
+
+@pytest.fixture
+def asker(running: Any, asker_of: Any) -> zmq.Socket[bytes]:
+    return asker_of(running)  # type: ignore[no-any-return]
 
 
 # What arrives, and what is carried out ----------------------------------------------------------------------------------
@@ -311,6 +319,84 @@ def test_a_fault_in_applying_or_in_one_effect_does_not_stop_the_others(running: 
     assert running.call(a_change(1), Publish("not bytes"), "no effect at all", Publish(b"*sent"), result=7) == 7
     assert subscriber.recv() == b"*sent"
     assert running.thread.counters["faults"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("failing", "about"),
+    [("contact", "reading the questions"), ("publisher", "reading the subscriptions"), ("subscriber", "reading the links")],
+)
+def test_a_drain_that_always_fails_keeps_neither_the_others_nor_the_tick_from_their_turn(
+    bus: Any, context: Any, until: Until, failing: str, about: str
+) -> None:
+    failures: list[float] = []
+
+    def fail(now: float) -> None:
+        failures.append(now)
+        raise ZeroDivisionError("a bug")
+
+    drains, socket_of = bus.thread._drains, getattr(bus.sockets, failing)
+    drains._of[socket_of] = drains._of[socket_of][0], fail
+    asker, subscriber, publisher = context.socket(zmq.DEALER), context.socket(zmq.SUB), context.socket(zmq.XPUB)
+    port = publisher.bind_to_random_port("tcp://127.0.0.1")
+    asker.connect(f"tcp://{bus.contact}")
+    subscriber.subscribe(b"*")
+    subscriber.connect(f"tcp://{bus.publisher}")
+    bus.node.on_start = [Listen(b"*"), Connect(f"127.0.0.1:{port}")]
+    bus.thread.start()
+    assert publisher.poll(10_000)
+    asker.send(b"one")
+    publisher.send(b"*one")
+    until(lambda: len(failures) > 3)
+    ticks, spent, began = len(bus.node.ticks), len(failures), time.monotonic()
+    asker.send(b"two")
+    publisher.send(b"*two")
+    come = {"contact": Asked, "publisher": Subscribed, "subscriber": Heard}
+    for kind in {*come.values()} - {come[failing]}:
+        until(lambda kind=kind: bus.node.got(kind))
+    until(lambda: len(bus.node.ticks) > ticks + 5)
+    assert len(failures) - spent < 20 * (time.monotonic() - began) + 5, "it spins"
+    assert bus.call(result="alive") == "alive"
+    assert not bus.node.got(come[failing])
+    assert bus.thread.counters["faults"] == len(failures)
+    until(lambda: bus.happenings)
+    (told,) = bus.happenings
+    assert told.kind is EventKind.NOTICE
+    assert about in told.reason
+
+
+def test_what_waits_is_read_once_its_drain_has_recovered(bus: Any, asker_of: Any, until: Until) -> None:
+    drains, contact = bus.thread._drains, bus.sockets.contact
+    name, drain = drains._of[contact]
+    failed = threading.Event()
+
+    def fail_once(now: float) -> None:
+        drains._of[contact] = name, drain
+        failed.set()
+        raise ZeroDivisionError("a bug")
+
+    drains._of[contact] = name, fail_once
+    bus.thread.start()
+    asker_of(bus).send(b"question")
+    until(lambda: bus.node.got(Asked))
+    assert failed.is_set()
+    assert bus.thread.counters["faults"] == 1
+
+
+def test_a_fault_in_reading_a_call_leaves_the_tick_its_turn(running: Any, context: Any, until: Until) -> None:
+    def fail(*_: object) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    running.thread._calls.receive = fail
+    router = context.socket(zmq.ROUTER)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    running.call(Call(9, f"127.0.0.1:{port}", b"question"))
+    token, _ = router.recv_multipart()
+    router.send_multipart([token, b"answer"])
+    until(lambda: running.thread.counters.get("faults", 0) > 3)
+    ticks = len(running.node.ticks)
+    until(lambda: len(running.node.ticks) > ticks + 3)
+    until(lambda: running.happenings)
+    assert "reading a call" in running.happenings[0].reason
 
 
 def test_an_exception_of_a_command_belongs_to_its_caller(running: Any) -> None:
