@@ -2,8 +2,8 @@
 
 A call is one connection: once it is made it is never made anew, so an answer always belongs to the questions of this call.
 Before that, where there are secrets, it may have to knock several times (`knocks.py`). Who is turned away for good is told
-so (`Refused`); all other failure is silence, and the core's own timeout ends every call with a hang-up. Source: the request
-half of anti-entropy (Demers 1987).
+so (`Refused`), and whose dial comes to nobody as well (`Unreached`); all other failure is silence, and the core's own timeout
+ends every call with a hang-up. Source: the request half of anti-entropy (Demers 1987).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 import zmq
 
 from ..config import Links as LinksConfig
-from ..core.effects import Answered, Refused
+from ..core.effects import Answered, Refused, Unreached
 from ..values import dataclass, field
 from .floods import Flood
 from .hush import Hush
@@ -95,14 +95,14 @@ class Calls:
         if found is not None and not found.over:
             self._close(found)
 
-    def receive(self, source: object, now: float) -> list[Answered | Refused]:
+    def receive(self, source: object, now: float) -> list[Answered | Refused | Unreached]:
         """What waits on this socket, if it is (still) one of ours; at most `ANSWERS_PER_TURN`."""
         if not isinstance(source, zmq.Socket) or source not in self._sources:
             return []
         call = self._sources[source]
         if source is call.monitor:
             return self._follow(call, now)
-        answers: list[Answered | Refused] = []
+        answers: list[Answered | Refused | Unreached] = []
         taken = 0
         call.flood.begin(now)
         for answer, frame in whole_frames(source, ANSWERS_PER_TURN):
@@ -147,7 +147,7 @@ class Calls:
         call.said.clear()
         self._close(call)
 
-    def _follow(self, call: _Call, now: float) -> list[Answered | Refused]:
+    def _follow(self, call: _Call, now: float) -> list[Answered | Refused | Unreached]:
         """What became of the connection."""
         for _ in range(EVENTS_PER_TURN):
             try:
@@ -160,6 +160,9 @@ class Calls:
                 call.through = True
                 call.said.clear()
                 self._knocks.opened(call.endpoint, call.keys)
+            elif event is zmq.Event.CLOSED and not call.through:
+                self._hush.count("calls_unreached")
+                return [Unreached(call.number)]
             elif event in Turned and not call.through and call.due == NEVER:
                 self._knocks.turned_away(call.endpoint, call.keys, event, value, now)
                 if self._knocks.hopeless(call.endpoint):

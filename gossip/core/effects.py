@@ -68,6 +68,13 @@ class Refused:
 
 
 @dataclass(slots=True)
+class Unreached:
+    """A call of ours came to nobody: its dial was refused, or ran out. Whether a process lives there it does not prove."""
+
+    call: int
+
+
+@dataclass(slots=True)
 class LinkClosed:
     """The SUB's connection to this endpoint, which had been up, broke."""
 
@@ -114,7 +121,20 @@ class Blamed:
     endpoint: str
 
 
-Input = Heard | Subscribed | Unsubscribed | Asked | Answered | Refused | LinkClosed | Probed | Bound | Remembered | Blamed
+Input = (
+    Heard
+    | Subscribed
+    | Unsubscribed
+    | Asked
+    | Answered
+    | Refused
+    | Unreached
+    | LinkClosed
+    | Probed
+    | Bound
+    | Remembered
+    | Blamed
+)
 
 # Effects ------------------------------------------------------------------------------------------------------------
 

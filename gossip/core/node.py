@@ -40,6 +40,7 @@ from .effects import (
     Shun,
     Subscribed,
     TurnOut,
+    Unreached,
     Unsubscribed,
 )
 from .jumps import Jumps
@@ -671,6 +672,10 @@ class Node:
         self._repair.foreign(input.call, now)
         self._jumps.stranger_answered(input.call, now)
 
+    def _on_unreached(self, input: Unreached, now: float) -> None:
+        """A conversation ends; its place is free for the next dial. The deadlines of pings and checks stand: they are evidence."""
+        self._repair.unreached(input.call, now)
+
     def _meet_foreigner(self, input: Input, now: float) -> None:
         """A frame of another cluster: say so to whoever asks, hang up on whoever answers."""
         self.local.counters["frames_foreign"] += 1
@@ -821,6 +826,7 @@ class Node:
         Asked: _on_asked,
         Answered: _on_answered,
         Refused: _on_refused,
+        Unreached: _on_unreached,
         LinkClosed: _on_link_closed,
         Probed: _on_probed,
         Bound: _on_bound,

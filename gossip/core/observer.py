@@ -24,7 +24,7 @@ from .candidates import Candidates
 from .codec import TOPIC_OBSERVERS, WIRE_VERSION, ForeignCluster, UnknownKind
 from .comparison import Comparison
 from .dialer import RENDEZVOUS_HOST, RENDEZVOUS_PORTS, SYNCED
-from .effects import Answered, Call, Effect, HangUp, Heard, Input, LinkClosed, Listen, Refused
+from .effects import Answered, Call, Effect, HangUp, Heard, Input, LinkClosed, Listen, Refused, Unreached
 from .following import Following, Source
 from .local import Chance, Local
 from .membership import Membership
@@ -366,6 +366,9 @@ class ObserverNode:
     def _on_refused(self, input: Refused, now: float) -> None:
         self._give_up(input.call, "somebody with another secret", now)
 
+    def _on_unreached(self, input: Unreached, now: float) -> None:
+        self._give_up(input.call, "no answer", now)
+
     def _on_link_closed(self, input: LinkClosed, now: float) -> None:
         if self.source is not None and self.source.publisher == input.endpoint:
             self._lose_source(now)
@@ -417,5 +420,6 @@ class ObserverNode:
         Heard: _on_heard,
         Answered: _on_answered,
         Refused: _on_refused,
+        Unreached: _on_unreached,
         LinkClosed: _on_link_closed,
     }

@@ -330,6 +330,13 @@ class Repair:
         if talk is not None:
             self._end(talk, now, ok=False, foreign=True)
 
+    def unreached(self, call: int, now: float) -> None:
+        """Nobody listens at the partner's contact."""
+        talk = self.conversations.get(call)
+        if talk is not None:
+            self._local.counters["conversations_lost"] += 1
+            self._end(talk, now, ok=False)
+
     def partner_at(self, call: int) -> str | None:
         """Whom I talk to: the member that lives there, else who it says it is."""
         talk = self.conversations.get(call)

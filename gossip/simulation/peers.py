@@ -38,6 +38,7 @@ from ..core.effects import (
     Shun,
     Subscribed,
     Unlisten,
+    Unreached,
     Unsubscribed,
 )
 from ..core.node import Node
@@ -362,18 +363,25 @@ class SimulatedPeer(Reads):
             talk.there.send(effect.frame, len(effect.frame))
 
     def _dial(self, call: int, endpoint: str) -> Talk | None:
-        """Frames wait in the pipe until both handshakes are through; where nobody answers they wait for ever."""
+        """Frames wait in the pipe until both handshakes are through. Who reaches nobody is told, who is not greeted is not."""
         network, talk = self.network, None
         other = self.cluster.contacts.get(endpoint)
-        if other is not None and other.running:
-            config = self.node.local.config.links
-            connected = network.exchange_s(self.machine, other.machine, rto_s=SYN_RTO_S, limit_s=config.connect_timeout_s)
-            greeted = network.exchange_s(self.machine, other.machine, rto_s=RTO_S, limit_s=config.handshake_timeout_s)
-            if connected is not None and greeted is not None:
+        machine = other.machine if other is not None else network.host(endpoint.rpartition(":")[0])
+        config = self.node.local.config.links
+        connected = network.exchange_s(self.machine, machine, rto_s=SYN_RTO_S, limit_s=config.connect_timeout_s)
+        if connected is None or other is None or not other.running:
+            network.after(config.connect_timeout_s if connected is None else connected, lambda: self._unreached(call))
+        else:
+            greeted = network.exchange_s(self.machine, machine, rto_s=RTO_S, limit_s=config.handshake_timeout_s)
+            if greeted is not None:
                 talk = Talk(self, other, call)
-                talk.there.arrival = network.now + connected + greeted + network.way_s(self.machine, other.machine)
+                talk.there.arrival = network.now + connected + greeted + network.way_s(self.machine, machine)
         self._calls[call] = talk
         return talk
+
+    def _unreached(self, call: int) -> None:
+        if call in self._calls:
+            self.feed(Unreached(call))
 
     def _hang_up(self, effect: HangUp) -> None:
         talk = self._calls.pop(effect.call, None)

@@ -16,7 +16,7 @@ from gossip.bus.keys import keyring_of, new_secret
 from gossip.bus.knocks import Knocks
 from gossip.bus.sockets import Descriptors, Sockets
 from gossip.config import Config, Links
-from gossip.core.effects import Answered
+from gossip.core.effects import Answered, Refused, Unreached
 
 Until = Callable[..., Any]
 
@@ -28,13 +28,15 @@ class Desk:
         self.hush, self.poller = Hush(), zmq.Poller()
         self.calls = Calls(sockets, self.poller, self.hush, Descriptors(0.8), config)
         self.got: list[Answered] = []
+        self.failed: list[Refused | Unreached] = []
 
     def send(self, call: int, endpoint: str, frame: bytes) -> None:
         self.calls.send(call, endpoint, frame, 0.0)
 
     def turn(self) -> list[Answered]:
         for source, _ in self.poller.poll(0):
-            self.got += [told for told in self.calls.receive(source, time.monotonic()) if isinstance(told, Answered)]
+            for told in self.calls.receive(source, time.monotonic()):
+                (self.got if isinstance(told, Answered) else self.failed).append(told)  # type: ignore[attr-defined]
         return self.got
 
 
@@ -70,6 +72,16 @@ def test_frames_of_one_call_share_a_connection_and_answers_bear_its_number(desk:
         Answered(7, b"answer to two"),
     ]
     assert len(desk.calls) == 2
+
+
+def test_who_is_refused_is_told_so_at_once_and_once(desk: Desk, unused_port: int, until: Until) -> None:
+    desk.send(7, f"127.0.0.1:{unused_port}", b"one")
+    desk.send(7, f"127.0.0.1:{unused_port}", b"two")
+    until(lambda: desk.turn() or desk.failed)
+    assert desk.failed == [Unreached(7)]
+    assert desk.hush.counters["calls_unreached"] == 1
+    desk.calls.hang_up(7)
+    assert len(desk.calls) == 0
 
 
 def test_after_hanging_up_nothing_is_heard_and_the_number_is_free(desk: Desk, contact: Any, until: Until) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gossip.config import Config, Limits
 from gossip.core.candidates import DIALS_MAX, PASS_OVER_S
-from gossip.core.effects import Answered, Call, Connect, Effect, HangUp, Happened, Heard, LinkClosed, Recollected, Refused
+from gossip.core.effects import Answered, Call, Connect, Effect, HangUp, Happened, Heard, LinkClosed, Recollected, Refused, Unreached
 from gossip.core.messages import (
     BUCKETS,
     Belief,
@@ -445,6 +445,22 @@ def test_who_turns_it_away_is_given_up_at_once(bench: Any) -> None:
     observer._take(observer.node.handle(Refused(call), 0.0))
     assert set(observer.calls.values()) == {"10.0.0.2:7400"}
     assert observer.node.met == {"somebody with another secret": 1}
+
+
+def test_whose_dial_comes_to_nobody_is_given_up_at_once(bench: Any) -> None:
+    observer = bench("10.0.0.1:7400", "10.0.0.2:7400")
+    observer._take(observer.node.handle(Unreached(observer.call_to("10.0.0.1:7400")), 0.0))
+    assert set(observer.calls.values()) == {"10.0.0.2:7400"}
+    assert observer.node.met == {"no answer": 1}
+
+
+def test_if_all_dials_come_to_nobody_it_waits_before_it_tries_again(bench: Any) -> None:
+    observer = bench("10.0.0.1:7400", "10.0.0.2:7400")
+    for _ in range(4):
+        for call in list(observer.calls):
+            observer._take(observer.node.handle(Unreached(call), 0.0))
+    assert not observer.calls
+    assert observer.node.next_deadline() > 0.0
 
 
 def test_a_source_that_answers_no_questions_is_lost(bench: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gossip.config import Config, Limits, Repair
 from gossip.core.codec import TOPIC_BYTES
-from gossip.core.effects import Answer, Answered, Asked, Call, HangUp, Heard, Publish, Subscribed
+from gossip.core.effects import Answer, Answered, Asked, Call, HangUp, Heard, Publish, Subscribed, Unreached
 from gossip.core.messages import Accusation, Charge, Delta, Done, Entries, Entry, Evidence, HeaderFlags, Sync, Want
 from gossip.core.node import Node
 from gossip.model import MemberState
@@ -240,6 +240,27 @@ def test_a_conversation_without_progress_is_given_up_and_frees_what_it_pulled(pa
     assert HangUp(1) in effects
     assert ended(a)
     assert a.local.counters["conversations_lost"] == 1
+
+
+def test_a_conversation_whose_dial_comes_to_nobody_ends_at_once_and_makes_room_for_the_next(pair: Any) -> None:
+    a, _ = pair
+    start(a, "10.9.9.9:7400", 1.0, dialled=True)
+    assert not a._repair.converse("10.9.9.9:7400", 1.1, dialled=True)
+    assert HangUp(1) in a.handle(Unreached(1), 1.1)
+    assert ended(a)
+    assert a.local.counters["conversations_lost"] == 1
+    assert a._repair.converse("10.9.9.9:7400", 1.1, dialled=True)
+
+
+def test_a_ping_that_comes_to_nobody_keeps_its_time(pair: Any, wire: Any) -> None:
+    """That nobody listens may be a restart, or a firewall: what counts as silence is decided by the ping's deadline."""
+    a, b = pair
+    wire.talk(a, b, 0.0)
+    a._pings.send(a.local.table.origins["n2"], 1.0)
+    (call,) = a._pings._open
+    a._effects(1.0)
+    assert a.handle(Unreached(call), 1.0) == []
+    assert len(a._pings) == 1
 
 
 def test_progress_postpones_the_end(pair: Any, make: Any) -> None:

@@ -36,6 +36,7 @@ from gossip.core.effects import (
     Remember,
     Remembered,
     Subscribed,
+    Unreached,
     Unsubscribed,
 )
 from gossip.core.messages import (
@@ -233,7 +234,7 @@ class Stage:
             "unsubscribed": Unsubscribed(topic),
             "bound": Bound(endpoint, bool(subject & 1)),
             "blamed": Blamed(endpoint),
-            "refused": Refused(self.calls[-1] if self.calls else subject),
+            "refused": (Refused if subject & 1 else Unreached)(self.calls[-1] if self.calls else subject),
             "remembered": Remembered(b"token", ()),
             "raw": Heard(frame, endpoint),
         }[channel]
