@@ -161,7 +161,12 @@ class Engine(Reads):
     def _start(self, addresses: Mapping[str, str]) -> None:
         with self._life:
             if not self._runs():
-                self._launch(addresses)
+                try:
+                    self._launch(addresses)
+                except BaseException:
+                    if self._bus is not None and self._mark_closed():  # a signal handler raised: not all of it runs
+                        self._end(leave=False)
+                    raise
                 if self._closed:  # by a signal handler that interrupted this very call, and found no bus to end yet
                     self._end(leave=False)
                     self._runs()

@@ -223,8 +223,9 @@ class Participant(Engine):
             self._recall(self._store.acquire())
             super()._launch(addresses)
         except BaseException:
-            self._saved, self._catalogue = None, Catalogue()
-            self._id, self._id_drawn_in = drawn
+            if self._bus is None:
+                self._saved, self._catalogue = None, Catalogue()
+                self._id, self._id_drawn_in = drawn
             raise
         from .snapshot import Keeper
 
@@ -354,8 +355,6 @@ class Participant(Engine):
         """As in `Engine`; or, with `fork="restart"`, the first call here begins anew."""
         inherited = self._catalogue
         super().abandon_in_child()
-        if self._store is not None:
-            self._store.close()  # this copy of the lock; whoever forked in the midst of a start has it without a keeper
         if not self._restarts or self._closed or isinstance(inherited, ForkedCatalogue):
             return
         if self._key is not None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .bus import native
+from .bus import forks, native
 from .config import Limits
 from .core.codec import Codec
 from .core.node import Node
@@ -95,12 +95,14 @@ class Store:
         with self._gate:
             if not self.mine:
                 self.trouble, self._saved = "", None
+                forks.remember(self)
                 try:
                     self._acquire()
                 except OSError as error:
                     self.trouble = f"the snapshot {self.path} is not used: {_why(error)}. It is tried again"
-                if not self.mine:
-                    self.close()
+                finally:
+                    if not self.mine:  # a signal handler may have raised in the midst of it
+                        self.close()
             return self._saved
 
     def _acquire(self) -> None:
@@ -124,8 +126,9 @@ class Store:
     def _lock(self) -> bool:
         if os.path.exists(self.path) and not os.access(self.path, os.W_OK):  # renaming would not care
             raise PermissionError(errno.EACCES, "it may not be written")
-        descriptor = os.open(f"{self.path}.lock", _LOCK, 0o600)
-        self._descriptor = weakref.finalize(self, os.close, descriptor)
+        with forks.gate:  # a child with a copy that nobody knows of would keep the lock for as long as it lives
+            descriptor = os.open(f"{self.path}.lock", _LOCK, 0o600)
+            self._descriptor = weakref.finalize(self, os.close, descriptor)
         self._descriptor.atexit = False
         if fcntl is not None:
             try:
@@ -185,11 +188,20 @@ class Store:
                 os.close(folder)
 
     def close(self) -> None:
-        """Give the lock back. Idempotent. In a forked child too: there it closes a copy, and the parent's lock stays."""
+        """Give the lock back. Idempotent."""
         descriptor, self._descriptor, self.mine = self._descriptor, None, False
         if descriptor is not None:
             with suppress(OSError):
                 descriptor()
+
+    def sockets_in_use(self) -> tuple[tuple[()], dict[int, str]]:
+        """For a forked child: none."""
+        return (), {}
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: close this copy of the lock; the parent's stays, but not beyond its life."""
+        self._gate = native.rlock()
+        self.close()
 
 
 class Keeper:
@@ -211,6 +223,7 @@ class Keeper:
         self._ending = native.Ending()
         self._ended = native.latch()
         self._started = False
+        self._claim = native.lock()  # taken by the thread, or by who ends a keeper that perhaps has none
         self.counters: dict[str, int] = {}
 
     def start(self) -> None:
@@ -226,16 +239,19 @@ class Keeper:
     def stop(self) -> None:
         """Have the latest state written, and end. Does not wait."""
         self._ending.set()
-        if not self._started:
+        if not self._started and self._claim.acquire(blocking=False):  # none to be had, or interrupted as it was started
             self._store.close()
+            self._ended.set()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end. A disk that takes longer is left to it: the file stays as it was, or becomes the new one."""
-        return not self._started or self._ended.wait(timeout)
+        return bool(self._ended.wait(timeout))
 
     # the thread -------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
         pause_s = WRITE_INTERVAL_S / 4  # a young peer has just learned most of what it will know
         try:
             while True:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -438,6 +439,61 @@ def test_a_close_while_the_file_is_read_gives_it_back(
     assert len(open_peer("a", snapshot=orphan).lookup("orders")) == 2
 
 
+@pytest.mark.parametrize(
+    ("of", "place"),
+    [
+        ("gossip.snapshot.Keeper", "__init__"),
+        ("gossip.snapshot.Keeper", "start"),
+        ("gossip.bus.native", "thread"),
+        ("gossip.bus.forks", "remember"),
+        ("gossip.bus.thread.BusThread", "start"),
+        ("gossip.participant.Participant", "_recall"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_start_that_is_interrupted_leaves_nothing_that_runs_and_gives_the_file_back(
+    open_peer: Open, orphan: Path, cluster: str, monkeypatch: pytest.MonkeyPatch, of: str, place: str, when: str
+) -> None:
+    """As by a signal handler that raises, wherever the start is by then."""
+    peer, whole = Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=orphan), attribute(f"{of}.{place}")
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if when == "after":
+            whole(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{of}.{place}", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            peer.start()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("gossip-a")], "an end of all threads")
+    assert peer._bus is None or peer.state == "closed"
+    assert len(open_peer("a", snapshot=orphan).lookup("orders")) == 2
+
+
+def attribute(path: str) -> Any:
+    """What this dotted name means."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module) if module in sys.modules else attribute(module), name)
+
+
+def test_a_reading_that_is_interrupted_gives_the_file_back(
+    orphan: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    with Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=orphan, config=HASTY) as peer:
+        until(lambda: peer.status().counters.get("snapshots_written"))
+    again = Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=orphan)
+    with monkeypatch.context() as patch:
+        patch.setattr(gossip.snapshot, "decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            again.start()
+    with again:
+        assert again.id == peer.id, "who has the lock has the memory"
+
+
 # row 23 of the faults: whatever the disk does --------------------------------------------------------------------------
 
 ASKED = "starts without it, with an event; the old file intact"
@@ -705,6 +761,57 @@ def test_a_forked_child_has_neither_the_file_nor_its_lock(orphan: Path, cluster:
         again = Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=path)
         with again:
             assert again.id == was  # who has the lock, and so the memory
+        assert os.waitpid(child, 0)[1] == 0
+        print("end")
+        """,
+        orphan,
+        cluster,
+    )
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd") or not hasattr(os, "fork"), reason="needs fork, and reads /proc")
+@pytest.mark.parametrize("place", ["opened", "read"])
+def test_a_child_that_is_forked_while_the_file_is_locked_does_not_have_the_lock(
+    orphan: Path, cluster: str, place: str
+) -> None:
+    succeeds(
+        f"""
+        from gossip import snapshot
+        of, name, at = {{"opened": (os, "open", ".lock"), "read": (snapshot.Store, "_read", "")}}[{place!r}]
+        whole, reached, forked = getattr(of, name), threading.Event(), threading.Event()
+        def held(*arguments):
+            found = whole(*arguments)
+            if at in str(arguments[0]):
+                reached.set()
+                forked.wait(0.5)  # a fork may have to wait for us
+            return found
+        setattr(of, name, held)
+        peer = Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=path)
+        starting = threading.Thread(target=peer.start)
+        starting.start()
+        reached.wait(10)
+        alive_in, alive_out = os.pipe()
+        told_in, told_out = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(alive_out)
+            names = []
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    names.append(os.readlink("/proc/self/fd/" + fd))
+                except OSError:
+                    pass
+            os.write(told_out, b"yes" if any(n.endswith(".lock") for n in names) else b"no")
+            os.read(alive_in, 1)
+            os._exit(0)
+        forked.set()
+        assert os.read(told_in, 3) == b"no"
+        starting.join(10)
+        was = peer.id
+        peer.close(leave=False)
+        with Peer("a", cluster=cluster, bind="127.0.0.1:0", seeds=[], snapshot=path) as again:
+            assert again.id == was  # who has the lock, and so the memory, while the child lives
+        os.close(alive_out)
         assert os.waitpid(child, 0)[1] == 0
         print("end")
         """,

@@ -10,6 +10,9 @@ link (or that we opened for a probe) and its other end is the one dialled. What 
 host to a member, is the host's. So is what cannot be told, as the connection of a call: it proves nothing to anybody, and
 the other end gives it up within 30 s (`HEARTBEAT_TIMEOUT_S`).
 
+What must not be inherited and is known to us only after a moment, as the descriptor of a lock between its opening and our
+writing it down, is opened within `gate`: no fork happens meanwhile.
+
 `subprocess` does not come here (it runs no hooks, and libzmq's descriptors close on exec), unless it is given a
 `preexec_fn`. Signallers (eventfd, epoll) stay: they reach nobody else, and cannot be told from those of the host.
 """
@@ -32,7 +35,7 @@ EVERY_HOST = ("0.0.0.0", "::")
 
 
 class Inherited(Protocol):
-    """A peer, as a forked child finds it."""
+    """A peer, or what it holds, as a forked child finds it."""
 
     def sockets_in_use(self) -> tuple[Collection[str], Mapping[int, str]]:
         """Where it is bound, and the descriptors that it dialled with, each with its other end, as `ip:port`."""
@@ -43,20 +46,31 @@ class Inherited(Protocol):
         ...
 
 
+gate = native.rlock()  # held while this process forks; hold it for moments, never while you wait
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 _hook_set = False
 
 
 def remember(peer: Inherited) -> None:
-    """Have the peer told when it wakes up in a forked child. The hook is set with the first of them, not at import."""
+    """Have a peer, or a part of one, told when it wakes up in a forked child. The hooks are set with the first, not at import."""
     global _hook_set  # noqa: PLW0603
     if not _hook_set and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=_forked, after_in_child=_after_fork)
         _hook_set = True
     _inherited.add(peer)
 
 
+def _before_fork() -> None:
+    gate.acquire()
+
+
+def _forked() -> None:
+    gate.release()
+
+
 def _after_fork() -> None:
+    global gate  # noqa: PLW0603
+    gate = native.rlock()
     bound: set[str] = set()
     dialled: dict[int, str] = {}
     for peer in list(_inherited):  # all are kept: one that begins anew may be forked again before it has

@@ -673,7 +673,7 @@ class Node:
         self._jumps.stranger_answered(input.call, now)
 
     def _on_unreached(self, input: Unreached, now: float) -> None:
-        """A conversation ends; its place is free for the next dial. The deadlines of pings and checks stand: they are evidence."""
+        """A conversation ends and makes room for the next dial. The deadlines of pings and checks stand: they are evidence."""
         self._repair.unreached(input.call, now)
 
     def _meet_foreigner(self, input: Input, now: float) -> None:

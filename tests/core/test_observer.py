@@ -10,7 +10,19 @@ import pytest
 
 from gossip.config import Config, Limits
 from gossip.core.candidates import DIALS_MAX, PASS_OVER_S
-from gossip.core.effects import Answered, Call, Connect, Effect, HangUp, Happened, Heard, LinkClosed, Recollected, Refused, Unreached
+from gossip.core.effects import (
+    Answered,
+    Call,
+    Connect,
+    Effect,
+    HangUp,
+    Happened,
+    Heard,
+    LinkClosed,
+    Recollected,
+    Refused,
+    Unreached,
+)
 from gossip.core.messages import (
     BUCKETS,
     Belief,
