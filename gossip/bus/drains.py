@@ -18,7 +18,7 @@ from typing import Any
 import zmq
 
 from ..config import Links as LinksConfig
-from ..core.effects import Asked, Heard, Input, LinkClosed, Subscribed, Unsubscribed
+from ..core.effects import Asked, Heard, Input, Subscribed, Unsubscribed
 from ..values import dataclass
 from .doors import Doors
 from .floods import MESSAGE_BYTES_MIN, Flood, cut_off, descriptor_of
@@ -187,8 +187,7 @@ class Drains:
     def _follow_links(self, now: float) -> None:
         # A publisher that says goodbye and closes may be seen to close first; cutting its link would drop the goodbye.
         self._survives(*self._of[self._sub], now)
-        closed: list[LinkClosed] = self._links.on_monitor(now)
-        for event in closed:
+        for event in self._links.on_monitor(now):
             self._feed(event, now)
 
     # who brings too much ----------------------------------------------------------------------------------------------

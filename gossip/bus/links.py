@@ -24,7 +24,7 @@ from enum import Enum
 import zmq
 
 from ..config import Links as LinksConfig
-from ..core.effects import LinkClosed
+from ..core.effects import LinkClosed, LinkUnreached
 from ..values import dataclass
 from .hush import Hush
 from .keys import Keyring, Keys
@@ -63,6 +63,7 @@ class Link:
     backoff_s: float
     descriptor: int = -1
     keys: Keys | None = None  # with which it was dialled
+    told: bool = False  # since it was wanted: that it was up, or that a dial met nobody
 
 
 class Links:
@@ -86,6 +87,7 @@ class Links:
         self._descriptors = descriptors
         self._links: dict[str, Link] = {}
         self._deadline = float("inf")
+        self._handshake_s = config.handshake_timeout_s + OVERDUE_S  # what a dial may take besides the connect
         self.refused = 0
         self._on_due: dict[LinkState, Callable[[Link, float], None]] = {
             LinkState.WAITING: self._dial,
@@ -125,6 +127,7 @@ class Links:
             return
         self._cut(link)
         link.state, link.due, link.backoff_s = LinkState.DROPPED, now + SETTLE_S, self._config.redial_min_s
+        link.told = False
         self._expect(link.due)
 
     def shun(self, endpoint: str, until: float) -> None:
@@ -136,12 +139,13 @@ class Links:
         link.state, link.due = LinkState.WAITING, until
         self._expect(link.due)
 
-    def on_monitor(self, now: float) -> list[LinkClosed]:
-        """Take in what libzmq tells about connections (at most `EVENTS_PER_TURN`). Returns the links that were up and broke.
+    def on_monitor(self, now: float) -> list[LinkClosed | LinkUnreached]:
+        """Take in what libzmq tells about connections (at most `EVENTS_PER_TURN`). Returns the links that were up and broke,
+        and, once, those that were not up yet and whose dial met nobody.
 
         Drain the SUB before: cutting a link drops the frames of it that still wait there, a goodbye perhaps.
         """
-        closed: list[LinkClosed] = []
+        told: list[LinkClosed | LinkUnreached] = []
         for _ in range(EVENTS_PER_TURN):
             try:
                 head, endpoint = self._monitor.recv_multipart(zmq.NOBLOCK)
@@ -156,9 +160,9 @@ class Links:
                 link.descriptor = value
             elif event is zmq.Event.HANDSHAKE_SUCCEEDED:
                 self._rise(link, now)
-            elif self._broke(link, event, value, now):
-                closed.append(LinkClosed(link.endpoint))
-        return closed
+            else:
+                told += self._broke(link, event, value, now)
+        return told
 
     def rekey(self, keyring: Keyring, now: float) -> list[LinkClosed]:
         """Links that were dialled with keys which are valid no longer are dialled anew. Returns those that were up."""
@@ -205,8 +209,7 @@ class Links:
             self._hush.tell("links_undiallable", now, f"cannot dial {link.endpoint!r}: {error.strerror}")
             self._retry(link, now)
             return
-        patience = self._config.connect_timeout_s + self._config.handshake_timeout_s + OVERDUE_S
-        link.state, link.due = LinkState.DIALLING, now + patience
+        link.state, link.due = LinkState.DIALLING, now + self._config.connect_timeout_s + self._handshake_s
 
     def _overdue(self, link: Link, now: float) -> None:
         self._hush.count("links_overdue")
@@ -221,13 +224,14 @@ class Links:
     def _rise(self, link: Link, now: float) -> None:
         self._hush.count("links_up")
         self._knocks.opened(link.endpoint, link.keys)
-        link.state, link.due = LinkState.UP, now + HELD_S
+        link.state, link.due, link.told = LinkState.UP, now + HELD_S, True
         self._expect(link.due)
 
-    def _broke(self, link: Link, event: zmq.Event, value: int, now: float) -> bool:
-        was_up = link.state is LinkState.UP
-        if was_up:
+    def _broke(self, link: Link, event: zmq.Event, value: int, now: float) -> list[LinkClosed | LinkUnreached]:
+        told: list[LinkClosed | LinkUnreached] = []
+        if link.state is LinkState.UP:
             self._hush.count("links_broken")
+            told.append(LinkClosed(link.endpoint))
         elif event is zmq.Event.CLOSED:
             self._hush.count("dials_unanswered")
         elif event in Turned:
@@ -236,8 +240,12 @@ class Links:
                 link.backoff_s = self._config.redial_min_s  # it may have been the wrong door
         else:  # a socket of another kind is told as a mere DISCONNECTED
             self._hush.tell("handshakes_failed", now, f"{link.endpoint} took the connection but is no peer, or just ended")
+        in_time = now < link.due - self._handshake_s  # else the dial ran out, which tells nothing of its peer
+        if not link.told and event not in Turned and in_time:
+            told.append(LinkUnreached(link.endpoint))
+            link.told = True
         self._retry(link, now)
-        return was_up
+        return told
 
     def _retry(self, link: Link, now: float) -> None:
         self._cut(link)

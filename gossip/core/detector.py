@@ -83,7 +83,7 @@ class Detector:
     # closed links -----------------------------------------------------------------------------------------------------
 
     def link_closed(self, hash: IdHash, endpoint: str) -> None:
-        """The link to a member broke. If I watch it, find out whether its process is gone."""
+        """The link to a member broke, or could not be made. If I watch it, find out whether its process is gone."""
         origin = self._local.table.by_hash.get(hash)
         if origin is not None and origin.alive and origin.id in self.watches.of:
             self._probes.ask(endpoint, origin.id, Reason.LINK)

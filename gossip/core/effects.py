@@ -81,6 +81,16 @@ class LinkClosed:
     endpoint: str
 
 
+@dataclass(slots=True)
+class LinkUnreached:
+    """A dial of this endpoint met nobody, or one who ended at once: its peer may be gone before a link to it was up.
+
+    Told once after each `Connect`, only until the link is up, and not of a dial that ran out of time.
+    """
+
+    endpoint: str
+
+
 class ProbeOutcome(Enum):
     """What a plain TCP connect found."""
 
@@ -130,6 +140,7 @@ Input = (
     | Refused
     | Unreached
     | LinkClosed
+    | LinkUnreached
     | Probed
     | Bound
     | Remembered

@@ -33,6 +33,7 @@ from .effects import (
     Heard,
     Input,
     LinkClosed,
+    LinkUnreached,
     Listen,
     Probed,
     Refused,
@@ -711,7 +712,7 @@ class Node:
 
     # links ----------------------------------------------------------------------------------------------------------
 
-    def _on_link_closed(self, input: LinkClosed, now: float) -> None:
+    def _on_link_closed(self, input: LinkClosed | LinkUnreached, now: float) -> None:
         for hash in self.mesh.broke(input.endpoint):
             self._detector.link_closed(hash, input.endpoint)
 
@@ -828,6 +829,7 @@ class Node:
         Refused: _on_refused,
         Unreached: _on_unreached,
         LinkClosed: _on_link_closed,
+        LinkUnreached: _on_link_closed,
         Probed: _on_probed,
         Bound: _on_bound,
         Remembered: _on_remembered,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.effects import Answered, Asked, Heard, LinkClosed, Subscribed, Unsubscribed
+from ..core.effects import Answered, Asked, Heard, LinkClosed, LinkUnreached, Subscribed, Unsubscribed
 from .network import RTO_S, SYN_RTO_S
 from .streams import Connection
 
@@ -128,14 +128,14 @@ class Talk(Connection):
 class Supervised:
     """One endpoint that a SUB is to be linked to: dialled until it is up, and again when it broke."""
 
-    __slots__ = ("_back_off_s", "_dials", "_up_at", "endpoint", "link", "peer")
+    __slots__ = ("_back_off_s", "_told", "_up_at", "endpoint", "link", "peer")
 
     def __init__(self, peer: SimulatedPeer, endpoint: str) -> None:
         self.peer, self.endpoint = peer, endpoint
         self.link: Link | None = None
         self._back_off_s = peer.node.local.config.links.redial_min_s
         self._up_at = 0.0
-        self._dials = 0
+        self._told = False  # that it was up, or that a dial met nobody
 
     @property
     def wanted(self) -> bool:
@@ -158,7 +158,7 @@ class Supervised:
         if connected is None:
             network.push(network.now + config.connect_timeout_s, self._failed, None)
         elif publisher is None or not publisher.running:
-            network.push(network.now + connected, self._failed, None)
+            network.push(network.now + connected, self._unreached, None)
         else:
             greeted = network.exchange_s(peer.machine, machine, rto_s=RTO_S, limit_s=config.handshake_timeout_s)
             wait = config.handshake_timeout_s if greeted is None else greeted + CONNECT_S
@@ -171,7 +171,7 @@ class Supervised:
         if peer.paused:
             peer.when_resumed.append(self.dial)
         elif not publisher.running:
-            self._failed()
+            self._unreached()
         elif publisher.paused or not peer.network.connected(peer.host, publisher.host):
             wait = peer.node.local.config.links.handshake_timeout_s
             peer.network.push(peer.network.now + wait, self._failed, None)
@@ -182,11 +182,18 @@ class Supervised:
 
     def rise(self, publisher: SimulatedPeer) -> Link:
         """The connection is made."""
-        self._up_at = self.peer.network.now
+        self._up_at, self._told = self.peer.network.now, True
         self.link = Link(self.peer, publisher, self.endpoint)
         if not self.peer.network.calm:
             self.link.look()
         return self.link
+
+    def _unreached(self, _: object = None) -> None:
+        """Nobody listens there, or who did ended in the midst of the handshake."""
+        if self.wanted and not self._told:
+            self._told = True
+            self.peer.take(LinkUnreached(self.endpoint), self.endpoint.encode())
+        self._failed()
 
     def _failed(self, _: object = None) -> None:
         if self.wanted:

@@ -25,7 +25,7 @@ from gossip.bus.sockets import Descriptors, Sockets
 from gossip.bus.thread import BusThread
 from gossip.config import Config
 from gossip.config import Links as LinksConfig
-from gossip.core.effects import Changed, Effect, Happened, Input, LinkClosed
+from gossip.core.effects import Changed, Effect, Happened, Input, LinkClosed, LinkUnreached
 from gossip.model import Instance
 
 PATIENCE_S = 15.0
@@ -93,7 +93,7 @@ class Rig:
         self.descriptors = Descriptors(config.links.descriptors_share)
         self.links = Links(self.sockets, config.links, random.Random(seed), self.hush, self.descriptors)
         self.heard: list[bytes] = []
-        self.closed: list[LinkClosed] = []
+        self.closed: list[LinkClosed | LinkUnreached] = []
         self.notices: list[str] = []
 
     def connect(self, endpoint: str) -> None:

@@ -12,7 +12,7 @@ import zmq
 
 from gossip.bus.links import SETTLE_S, LinkState
 from gossip.bus.sockets import FRAME_BYTES_MAX
-from gossip.core.effects import Connect, Heard, LinkClosed, Listen
+from gossip.core.effects import Connect, Heard, LinkClosed, LinkUnreached, Listen
 
 Publish = Callable[[int], zmq.Socket[bytes]]
 RELINKED_S = 5.0
@@ -91,7 +91,7 @@ def test_a_refused_endpoint_is_dialled_ever_more_rarely_until_disconnect(rig: An
     waits = [after - before for before, after in itertools.pairwise(dials)]
     assert all(wait >= SETTLE_S for wait in waits)
     assert waits[4] > 2 * waits[0]
-    assert not rig.closed, "it was never up"
+    assert rig.closed == [LinkUnreached(endpoint)], "it was never up, which is told once"
     rig.disconnect(endpoint)
     assert rig.links.state(endpoint) is None
     rig.turn_until(lambda: rig.links.next_deadline() == float("inf"), "nothing more to do")
@@ -107,7 +107,7 @@ def test_the_first_redial_comes_soon_after_a_link_that_held(
     rig.turn_until(lambda: rig.links.state(endpoint) is LinkState.UP)
     rig.links.tick(time.monotonic() + 10.0)
     publisher.close()
-    rig.turn_until(lambda: rig.closed)
+    rig.turn_until(lambda: LinkClosed(endpoint) in rig.closed)
     assert rig.links.next_deadline() - time.monotonic() <= 0.1
 
 

@@ -21,6 +21,7 @@ from gossip.core.effects import (
     Happened,
     Heard,
     LinkClosed,
+    LinkUnreached,
     Listen,
     Probe,
     Probed,
@@ -360,10 +361,13 @@ def test_a_failure_that_was_reported_pings_who_holds_the_instance(node: Node, ma
 # links that close -------------------------------------------------------------------------------------------------------
 
 
-def test_a_closed_link_of_a_watched_member_is_probed_and_a_refusal_condemns_it(node: Node, make: Any) -> None:
+@pytest.mark.parametrize("ended", [LinkClosed, LinkUnreached])
+def test_a_link_to_a_watched_member_that_closed_or_met_nobody_is_probed_and_a_refusal_condemns_it(
+    node: Node, make: Any, ended: type[LinkClosed | LinkUnreached]
+) -> None:
     meet(node, make, "b")
     run(node, 0.0, 0.5)
-    assert only(node.handle(LinkClosed("10.0.0.20:7401"), 0.6), Probe) == [Probe("10.0.0.20:7401")]
+    assert only(node.handle(ended("10.0.0.20:7401"), 0.6), Probe) == [Probe("10.0.0.20:7401")]
     node.handle(Probed("10.0.0.20:7401", ProbeOutcome.REFUSED), 0.6)
     run(node, 0.6, 0.7)
     assert node.local.table.origins["b"].state is MemberState.DEAD

@@ -81,6 +81,18 @@ def test_who_is_killed_is_gone_within_a_tenth_of_a_second(town: Towns, seed: int
     town.agree(1.0)
 
 
+@pytest.mark.parametrize("lived_s", [0.005, 0.01, 0.03])
+def test_who_is_killed_in_its_first_moments_is_gone_as_soon_though_no_link_to_it_was_up(
+    town: Towns, seed: int, lived_s: float
+) -> None:
+    town = town(12, seed)
+    newcomer = town.cluster.spawn()
+    town.cluster.run(lived_s)
+    assert any(newcomer.id in peer.members() for peer in town.peers)
+    town.cluster.kill(newcomer)
+    assert town.gone(newcomer) < 0.5
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 30])
 def test_who_hangs_is_gone_within_seven_seconds_and_back_within_two(town: Towns, seed: int, size: int) -> None:
     town = town(size, seed)
