@@ -17,7 +17,7 @@ from ..config import Config
 from ..errors import WireError
 from ..model import Instance, MemberState, PeerState
 from .author import Author
-from .bounds import RATE_BURST_S, Bucket, Told
+from .bounds import RATE_BURST_S, Bucket
 from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VERSION, DeltaHead, ForeignCluster, UnknownKind
 from .detector import Detector
 from .dialer import Dialer
@@ -26,7 +26,6 @@ from .effects import (
     Answer,
     Answered,
     Asked,
-    Blame,
     Blamed,
     Bound,
     Effect,
@@ -38,12 +37,13 @@ from .effects import (
     Probed,
     Refused,
     Remembered,
-    Shun,
     Subscribed,
-    TurnOut,
     Unreached,
     Unsubscribed,
 )
+from .farewell import Farewell
+from .guard import Guard
+from .heartbeats import Heartbeats
 from .jumps import Jumps
 from .linking import Linker
 from .local import Chance, Local
@@ -75,12 +75,9 @@ from .recollection import Ration
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
 from .signatures import Forged, Signing
-from .standing import Standing
 
 EXPIRE_INTERVAL_S = 60.0
-STANDING_S = 60.0  # bad frames are counted for so long, and their sender is shunned for so long
 RESUME_DIALS = 2
-NAMED_MAX = 256  # members remembered as named for a forgery lately
 FLOODED_MAX = 256  # refutations passed on to all subscribers in a second; less: in a split with a bridge the living are buried
 NEVER = float("inf")
 _AT, _STAR = TOPIC_SELF[0], TOPIC_ALL[0]
@@ -158,10 +155,13 @@ class Node:
             hear=self._detector.accusations.hear,
             on_end=self._conversation_ended,
         )
+        self._guard = Guard(local, self._repair)
+        self._farewell = Farewell(local, self._author, self._repair)
         self._past = Past(local, past)
         self._dialer = Dialer(local, self._repair, self._past, seeds=seeds, zero_configuration=zero_configuration)
         self._reach = Reach(local, new_call=self._new_call, sync=self._repair.sync, wanted=check_reach)
         self._ration = Ration(local)
+        self._heartbeats = Heartbeats(local)
         self._digests = Digests(config.heartbeats)
         self.mesh = Mesh()
         self._linker = Linker(local, self.mesh)
@@ -179,19 +179,12 @@ class Node:
         )
         self._calls = 0
         limits = config.limits
-        self._standing = Standing(limits.bad_frames_max, STANDING_S)
         self._pings_heard = Bucket(limits.pings_per_s, RATE_BURST_S * limits.pings_per_s)
         self._peak = 1
-        self._next_heartbeat = self._next_expiry = 0.0
+        self._next_expiry = 0.0
         self._last_tick = 0.0
-        self._guarded_until = 0.0  # since somebody forged: until then nothing is passed on unverified
-        self._forgery = ""  # the last, for those who are named
-        self._named = Told(NAMED_MAX)
-        self._beats = 0  # heartbeats that I signed
         self._floods = Bucket(FLOODED_MAX, FLOODED_MAX)
         self._forget_at = NEVER
-        self._leave_until: float | None = None
-        self._untold: set[IdHash] = set()  # who is to hear my goodbye in a conversation, of the audience
         self._due: float | None = None  # the next deadline, None if it may have moved
 
     # what is so -----------------------------------------------------------------------------------------------------
@@ -242,10 +235,7 @@ class Node:
     @property
     def left(self) -> bool:
         """After `leave`: nobody is linked to me or hears my goodbye any more, or I waited long enough for them."""
-        if self._leave_until is None:
-            return False
-        busy = self.local.fan.subscribers or self._untold or self._repair.under_way(dialled=True)
-        return not busy or self._last_tick >= self._leave_until
+        return self._self.leaving and self._farewell.is_over(self._last_tick)
 
     # the shell ------------------------------------------------------------------------------------------------------
 
@@ -256,7 +246,7 @@ class Node:
         self._heard_somebody(now)
         local.out += [Listen(TOPIC_SELF + local.me.hash), Listen(TOPIC_ALL)]
         self._author.begin(now)
-        self._next_heartbeat = now + local.jittered(local.config.heartbeats.interval_s) / 2
+        self._heartbeats.begin(now)
         self._next_expiry = now + EXPIRE_INTERVAL_S
         self._dialer.start(now)
         return self._effects(now)
@@ -274,9 +264,9 @@ class Node:
         except UnknownKind:
             self.local.counters["frames_unknown"] += 1
         except Forged as error:
-            self._meet_forgery(input, error, now)
+            self._guard.meet_forgery(input, error, now)
         except WireError as error:
-            self._drop(input, str(error), now)
+            self._guard.drop(input, str(error), now)
         return self._effects(now, calm=calm is True)
 
     def tick(self, now: float) -> list[Effect]:
@@ -285,8 +275,7 @@ class Node:
             self._forget_others(now)
         self._notice_a_pause(now)
         self._last_tick = now
-        if now >= self._next_heartbeat:
-            self._send_heartbeats(now)
+        self._heartbeats.tick(now)
         self._author.expire(now)
         self._author.rest(now)
         self._pull_what_is_missing(now)
@@ -297,7 +286,7 @@ class Node:
         self._jumps.tick(now)
         self._self.tick(now)
         self._detector.tick(now)
-        if self._leave_until is None:
+        if not self._self.leaving:
             self._dialer.tick(now)
         if now >= self._next_expiry:
             self._next_expiry = now + EXPIRE_INTERVAL_S
@@ -314,15 +303,13 @@ class Node:
         return self._due
 
     def _find_deadline(self) -> float:
-        found = min(self._next_heartbeat, self._next_expiry)
+        found = min(self._heartbeats.next_at, self._next_expiry)
         for deadline in self._deadlines:
             due = deadline()
             if due < found:
                 found = due
-        return min(found, self._dialer.next_deadline() if self._leave_until is None else self._linger(self._leave_until))
-
-    def _linger(self, until: float) -> float:
-        return until if self._last_tick < until else NEVER
+        leaving = self._self.leaving
+        return min(found, self._farewell.next_deadline(self._last_tick) if leaving else self._dialer.next_deadline())
 
     def _effects(self, now: float, calm: bool = False) -> list[Effect]:
         if not calm:
@@ -384,21 +371,10 @@ class Node:
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye; relay on until `left`."""
-        if self._leave_until is None:
-            self._leave_until = now + self.local.config.overlay.leave_linger_s
+        if not self._self.leaving:
             self._self.leaving = True
-            self._author.say_goodbye()
-            self._untold = self.local.overlay.audience() - self.local.fan.subscribers
-            self._tell_unlinked(now)
+            self._farewell.begin(now)
         return self._effects(now)
-
-    def _tell_unlinked(self, now: float) -> None:
-        """Who is to be linked to me and is not yet, as in the first moments of a life, would take my end for a crash; and those
-        who relay may be as young, or leave as well. Hand it the goodbye, which it will broadcast."""
-        for hash in sorted(self._untold):
-            origin = self.local.table.by_hash.get(hash)
-            if origin is None or not origin.alive or self._repair.converse(origin.contact, now, dialled=True):
-                self._untold.discard(hash)
 
     # PUB/SUB --------------------------------------------------------------------------------------------------------
 
@@ -443,7 +419,7 @@ class Node:
         """Ranges are passed on at once; but while somebody forges, only what is verified is. Raises `Forged`."""
         if self._seal.refuses_unread(frame):
             return False
-        return now >= self._guarded_until or self._merger.is_genuine(head.origin, frame)
+        return now >= self._guard.until or self._merger.is_genuine(head.origin, frame)
 
     def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> bool:
         """Whether it changed nothing but instances."""
@@ -452,7 +428,7 @@ class Node:
         except UnknownKind:
             raise
         except WireError as error:  # who carried it had no time to read it, as I had not: nobody is blamed
-            self._complain(str(error), now)
+            self._guard.complain(str(error), now)
             return False
         if not isinstance(delta, Delta):
             return False
@@ -508,7 +484,8 @@ class Node:
         if origin is None or origin is local.me:
             local.counters["heartbeats_of_strangers"] += 1
             return False
-        if self._seal.verifies and self._seal.doubts_claims_of(origin.id) and not self._is_its_own(beat, frame, origin):
+        signs = self._seal.verifies and self._seal.doubts_claims_of(origin.id)
+        if signs and not self._heartbeats.is_its_own(beat, frame, origin):
             return True
         agrees = beat.digest == digests.current
         quiet = agrees and not beat.linked and origin.state is MemberState.ALIVE and not detector.doubting(now)
@@ -532,20 +509,11 @@ class Node:
             digests.heard(beat.sender, beat.digest, now, urgent=once)
         return quiet
 
-    def _is_its_own(self, beat: Heartbeat, frame: bytes, origin: Origin) -> bool:
-        """Whether it is signed, for me, and was not heard before. Raises `Forged`."""
-        if not beat.number or (beat.incarnation, beat.number) <= origin.beat:
-            self.local.counters["heartbeats_replayed" if beat.number else "heartbeats_unsigned"] += 1
-            return False
-        self._seal.verify_beat(origin.id, origin.header.key, frame, self.local.me.hash)
-        origin.beat = beat.incarnation, beat.number
-        return True
-
     def _on_subscribed(self, input: Subscribed, now: float) -> None:
         """A link to me is up: say at once how far I am, so that nothing falls between joining and listening."""
         if input.topic == TOPIC_OBSERVERS:
             self.local.observed = True
-            self.local.show_message(self._heartbeat(linked=True))
+            self._heartbeats.greet_observers()
         hash = _subscriber(input.topic)
         if hash is None:
             return
@@ -555,7 +523,7 @@ class Node:
             return
         fan.add(hash)
         self._linker.subscribed()
-        self._tell_heartbeat(hash, self.local.codec.encode(self._heartbeat(linked=True)))
+        self._heartbeats.greet(hash)
         origin = self.local.table.by_hash.get(hash)
         if origin is not None and origin.state is MemberState.DEAD:
             self._dial_member(origin, now)
@@ -579,27 +547,6 @@ class Node:
         if hash is not None:
             self.local.fan.remove(hash)
 
-    def _heartbeat(self, *, linked: bool) -> Heartbeat:
-        me = self.local.me
-        return Heartbeat(
-            me.hash, me.incarnation, me.version, me.header.pulse, self.local.table.digest, linked, self.local.synced
-        )
-
-    def _send_heartbeats(self, now: float) -> None:
-        local = self.local
-        self._next_heartbeat = max(now, self._next_heartbeat + local.config.heartbeats.interval_s)
-        frame = local.codec.encode(self._heartbeat(linked=False))
-        local.show(frame)
-        for hash in local.overlay.my_watchers():
-            if hash in local.fan.subscribers:
-                self._tell_heartbeat(hash, frame)
-
-    def _tell_heartbeat(self, hash: IdHash, frame: bytes) -> None:
-        if self._seal.signs:
-            self._beats += 1
-            frame = self._seal.signed_beat(frame, self._beats, hash)
-        self.local.tell(hash, frame)
-
     def _heard_claim(self, id: str, now: float) -> None:
         """Somebody asks under this id, which is a sign of its life where ids are believed."""
         if not self._seal.doubts_claims_of(id):
@@ -608,7 +555,7 @@ class Node:
     # conversations --------------------------------------------------------------------------------------------------
 
     def _on_asked(self, input: Asked, now: float) -> None:
-        if self._standing.shunned(input.token, now):
+        if self._guard.shuns(input.token, now):
             self.local.counters["asks_shunned"] += 1
             return
         message = self.local.codec.decode(input.frame)
@@ -700,7 +647,7 @@ class Node:
                 self._heard_claim(end.conversation.partner, now)
             if self._reach.wanted and end.conversation.partner != self.local.me.id:
                 self._reach.ask(end.conversation.endpoint, now)
-        self._tell_unlinked(now)
+        self._farewell.tell_unlinked(now)
 
     def _new_call(self) -> int:
         self._calls += 1
@@ -722,6 +669,9 @@ class Node:
 
     def _on_bound(self, input: Bound, now: float) -> None:
         self._dialer.bound(input.endpoint, input.ok, now)
+
+    def _on_blamed(self, input: Blamed, now: float) -> None:
+        self._guard.blamed(input, now)
 
     def _relink(self, now: float) -> None:
         watched = self._linker.relink(now)
@@ -772,53 +722,6 @@ class Node:
         if self._detector.holding or 2 * living <= self._peak:
             self._peak = living
             self._dialer.mass_loss(now)
-
-    # strangers ------------------------------------------------------------------------------------------------------
-
-    def _drop(self, input: Input, why: str, now: float) -> None:
-        """A frame that is no message of ours."""
-        self._complain(why, now)
-        self._hold_against(input, why, now)
-
-    def _meet_forgery(self, input: Input, forged: Forged, now: float) -> None:
-        """It is not stored, it counts against whoever brought it, and for a while I verify before I pass on."""
-        self._guarded_until = now + STANDING_S
-        self.local.bounds.tell("forgeries_refused", forged.origin, f"{forged}; it is not taken in", now)
-        self._forgery = str(forged)
-        if isinstance(input, Answered):
-            self._name_forger(self._repair.partner_at(input.call), now)
-        elif isinstance(input, Asked):
-            self._name_forger(self._repair.asker(input.token), now)
-        self._hold_against(input, str(forged), now)  # `Blamed` tells over which link one came, if it did
-
-    def _hold_against(self, input: Input, why: str, now: float) -> None:
-        """Whoever sent this is to be cut off, if it goes on."""
-        local = self.local
-        if isinstance(input, Heard) and input.source is not None:
-            local.out.append(Blame(input.source))
-        elif isinstance(input, Answered):
-            self._repair.garbled(input.call, now)
-        elif isinstance(input, Asked) and self._standing.misbehaved(input.token, now):
-            local.bounds.hit("connections_shunned", local.me.id, "an asker's connection is cut off: " + why, now)
-            if input.source is not None:
-                local.out.append(TurnOut(input.token, input.source))
-
-    def _name_forger(self, id: str | None, now: float) -> None:
-        if id is not None and self._named.is_news(id, now):
-            self.local.notice(id, f"it came from {id}, which made it or passed it on, once a minute at most: {self._forgery}")
-
-    def _complain(self, why: str, now: float) -> None:
-        local = self.local
-        local.bounds.hit("frames_dropped", local.me.id, f"dropped a frame that is no message of ours ({why})", now)
-
-    def _on_blamed(self, input: Blamed, now: float) -> None:
-        if now < self._guarded_until:
-            there = (origin.id for origin in self.local.table.alive() if origin.publisher == input.endpoint)
-            self._name_forger(next(there, None), now)
-        if self._standing.misbehaved(input.endpoint, now):
-            why = f"the link to {input.endpoint} carries what is no message of ours; it is cut for {STANDING_S:g} s"
-            self.local.bounds.hit("links_shunned", self.local.me.id, why, now)
-            self.local.out.append(Shun(input.endpoint, STANDING_S))
 
     _HANDLERS: ClassVar[dict[type, Callable[..., bool | None]]] = {
         Heard: _on_heard,

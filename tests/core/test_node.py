@@ -273,7 +273,7 @@ def test_an_accusation_with_the_highest_numbers_leaves_a_node_that_others_unders
     run(node, 1.0, 2.0)
     (frame,) = node._author.state_frames(node.local.me)
     assert make.codec.decode(frame).origin == "n1"
-    assert make.codec.decode(make.codec.encode(node._heartbeat(linked=False))).sender == node.local.me.hash
+    assert make.codec.decode(make.codec.encode(node._heartbeats.of_now(linked=False))).sender == node.local.me.hash
 
 
 # pings ------------------------------------------------------------------------------------------------------------------

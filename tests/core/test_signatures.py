@@ -25,6 +25,7 @@ from gossip.core.effects import (
     TurnOut,
 )
 from gossip.core.fields import NUMBER_MAX
+from gossip.core.guard import STANDING_S
 from gossip.core.messages import (
     Accusation,
     Charge,
@@ -36,7 +37,7 @@ from gossip.core.messages import (
     Ping,
     Want,
 )
-from gossip.core.node import STANDING_S, Node
+from gossip.core.node import Node
 from gossip.core.origin import LOG_BYTES_MAX
 from gossip.core.overlay import CIRCLE
 from gossip.core.selfhood import ACCUSED_MAX, REFUTATIONS_AT_ONCE, REFUTATIONS_PER_S, RISES_PER_MINUTE

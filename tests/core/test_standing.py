@@ -10,8 +10,9 @@ import pytest
 from gossip.config import Config, Limits
 from gossip.core.codec import DELTA_HEAD, TOPIC_SELF
 from gossip.core.effects import Asked, Blame, Blamed, Effect, Happened, Heard, Publish, Shun, Subscribed
+from gossip.core.guard import STANDING_S
 from gossip.core.messages import Sync
-from gossip.core.node import STANDING_S, Node
+from gossip.core.node import Node
 from gossip.core.standing import SOURCES_MAX, Standing
 
 BAD_MAX = Limits().bad_frames_max

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from gossip.core import dialer, linking, local, merge, node, origin, overlay, selfhood, table
 from gossip.core.cases import Cases
 from gossip.core.digests import Digests
+from gossip.core.heartbeats import Heartbeats
 from gossip.core.origin import Outcome
 from gossip.core.signatures import Seal
 from gossip.simulation.scenarios import play
@@ -190,7 +191,7 @@ def believe_three_who_say_closed() -> None:
 
 
 def hear_any_heartbeat() -> None:
-    node.Node._is_its_own = lambda self, beat, frame, one: True
+    Heartbeats.is_its_own = lambda self, beat, frame, one: True
 
 
 def believe_in_lives_that_nobody_signed() -> None:
