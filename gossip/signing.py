@@ -106,8 +106,8 @@ def _pair(seed: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
         from nacl.signing import SigningKey as Ed25519
     except ImportError:
         raise ConfigError(
-            "signing_key: signing needs PyNaCl, which is not installed. Install the extra: pip install 'gossip-registry[sign]'. "
-            "Nothing was started."
+            "signing_key: signing needs PyNaCl, which is not installed. Install the extra: pip install 'gossip-registry[sign]', "
+            "or '.[sign]' in a clone. Nothing was started."
         ) from None
     key = Ed25519(seed)
     return bytes(key.verify_key), lambda message: bytes(key.sign(message).signature)

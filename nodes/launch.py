@@ -27,14 +27,13 @@ if not __package__:  # run as a script
 
 from gossip import ConfigError, read_secrets
 from nodes.options import seconds
-from nodes.plan import PEERS_MAX, SEED_MODES, Plan, PlanError, from_file, from_flags
+from nodes.plan import AGREE_S, PEERS_MAX, SEED_MODES, Plan, PlanError, from_file, from_flags
 from nodes.process import Answer, Told, Worker, WorkerEnded, WorkerError, ask_all, signals_held, until
 
 __all__ = ["Answer", "Launcher", "Told", "Worker", "WorkerEnded", "WorkerError", "ask_all", "describe", "interruptible", "until"]
 
 LEAVE_S = 5.0  # then SIGKILL
 SEEDS_TOLD = 3  # a newcomer is told so many of those that run
-AGREE_S = 30.0
 RESTART_PAUSE_S = 1.0
 COLOURS = 36, 33, 35, 32, 34, 31  # of the peers' names, in turn
 GREY, RED = 90, 31
@@ -239,7 +238,9 @@ class Cluster:
             self._register(worker)
         counts = self._plan.counts
         try:
-            self._launcher.agree(self._launcher.running, counts, AGREE_S, others=True)
+            self._launcher.agree(self._launcher.running, counts, self._plan.agree_within, others=True)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}. Allow more with --agree-within, or start fewer peers") from None
         except WorkerEnded as error:  # killed while the others were looking: they live on, and its end is told next
             self._say(f"not all see all: {error}", RED)
             return
@@ -357,6 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     how("--seed-mode", choices=SEED_MODES, help="zero configuration, or addresses told to each (default: zero)")
     how("--secret-file", metavar="FILE", help="the cluster's secret; without it, it is open to all on this machine")
     how("--seconds", type=seconds, metavar="S", help="stop after so long; without it, at Ctrl-C")
+    within = f"end all, and fail, if not all see all by then (default: {AGREE_S:g})"
+    how("--agree-within", type=seconds, metavar="S", help=within)
     how("--restart", action=toggle, help="start a peer that died anew, a second later")
     how("--quiet", action=toggle, help="do not show the peers' events")
     return parser
@@ -370,7 +373,7 @@ def _plan(options: argparse.Namespace, usage_error: Callable[[str], NoReturn]) -
         usage_error("a service was given twice: say --service NAME:COUNT once for each name")
     if unknown := {name for name, _ in options.route} - {name for name, _ in options.service}:
         usage_error(f"--route of a service that is not started: {', '.join(sorted(unknown))}")
-    flags = {name: getattr(options, name) for name in ("cluster", "seed_mode", "seconds", "restart", "quiet")}
+    flags = {name: getattr(options, name) for name in ("cluster", "seed_mode", "seconds", "agree_within", "restart", "quiet")}
     plan = from_file(options.file) if options.file is not None else from_flags(options.peers or 5, options.service, options.route)
     return plan.but(**flags)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from gossip import ConfigError, InsecureWarning, Peer, RegistrationError, StaticPeer
 
+AGREE_S = 60.0  # all are to see all by then
 PORT_FIRST = 8001  # of the instances that are registered; nothing listens there
 PEERS_MAX = 200
 SEED_MODES = ("zero", "seeds")
@@ -49,6 +50,7 @@ class Plan:
     cluster: str = "default"
     seed_mode: str = "zero"
     seconds: float | None = None
+    agree_within: float = AGREE_S
     restart: bool = False
     quiet: bool = False
 
@@ -209,6 +211,7 @@ CLUSTER = {
     "cluster": TEXT,
     "seed_mode": _one_of_these(SEED_MODES),
     "seconds": SECONDS,
+    "agree_within": SECONDS,
     "restart": FLAG,
     "quiet": FLAG,
     "peer": TABLES,

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from gossip import Config, Peer
+from gossip import Config, Peer, PeerClosed
 from gossip.cli.main import main
+from gossip.cli.top.gather import Gatherer
 
 from .terminal import DEADLINE_S, Terminal, needs_tmux
 
@@ -222,6 +223,46 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str], peer: Pee
     assert first["services"][1] == {"service": "payments", "instances": 1, "up": 1}
     assert (first["source"], first["events_per_s"], first["state"]) == (peer.id, None, "ready")
     assert [one["links"] for one in first["members"]] == [0]
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_first_print_waits_until_the_view_can_be_judged(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """The first heartbeat of the source comes up to a second after its view."""
+    for _ in range(3):
+        assert main(["top", "--once", "-o", output]) == 0
+        shown = capsys.readouterr().out
+        assert json.loads(shown)["agreement"] == 1.0 if output == "json" else "agreement yes" in shown
+
+
+def test_who_never_agrees_is_printed_all_the_same(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gossip.core.observer.ObserverNode.agreement", 0.0)
+    monkeypatch.setattr("gossip.cli.top.run.JUDGED_WITHIN_S", 0.3)
+    assert main(["top", "--once"]) == 0
+    assert "agreement no" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_watch_that_ends_just_before_it_is_read_ends_the_prints(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """As by a signal that comes between two looks whether one came."""
+    take, takes = Gatherer.take, []
+
+    def ended(gatherer: Gatherer) -> int:
+        takes.append(gatherer)
+        if len(takes) > 1:
+            raise PeerClosed("the watch has ended")
+        return take(gatherer)
+
+    monkeypatch.setattr(Gatherer, "take", ended)
+    assert main(["top", "-o", output, "--count", "3", "--every", "0.01"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out
+    assert shown.err == ""
 
 
 def test_in_a_pipe_it_prints_until_a_signal(environment: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from starlette.requests import Request
@@ -13,11 +14,15 @@ from .. import AsyncPeer, Event, Instance, InstanceState, Member
 from .chronicle import Chronicle
 from .holdings import Holdings, Wish
 from .openapi import DOCUMENT
-from .requests import Answer, Fields, Query, json_of
+from .problems import Problem
+from .requests import Answer, Fields, Query, json_of, shown
 from .settings import Bounds
 
 STRATEGIES = ("round_robin", "random", "uniform")
 PREFERENCE_MAX = 1024
+NAMES_COMPARED_MAX = 1000  # with one that is unknown, to find what was meant
+NAMES_SHOWN_MAX = 3
+TEXT_COMPARED_MAX = 128  # characters
 CHOICE = ("strategy", "zone")
 REPEATABLE = ("label", "exclude")
 
@@ -140,8 +145,30 @@ class Api:
 
     async def why(self, request: Request) -> Response:
         """The last events about a name."""
-        query = Query(request, ("name",))
-        return Answer({"events": [plain(event) for event in self._peer.why(query.needed("name"))]})
+        name = Query(request, ("name",)).needed("name")
+        events = self._peer.why(name)
+        if not events:
+            self._check_known(name)
+        return Answer({"events": [plain(event) for event in events]})
+
+    def _check_known(self, name: str) -> None:
+        """That something is called so, of which nothing is remembered any more. Raises `Problem`. O(members + instances)."""
+        members = self._peer.members(include_dead=True)
+        services = self._peer.services()
+        instances = (one for service in services for one in self._peer.lookup(service, include_draining=True))
+        if any(name in (one.id, one.name) for one in members) or name in services:
+            return
+        if any(name in (one.id, one.address, f"{one.service}/{one.id}") for one in instances):
+            return
+        names = [*services, *(one.id for one in members), *(one.name for one in members)]
+        near = get_close_matches(name[:TEXT_COMPARED_MAX], names[:NAMES_COMPARED_MAX], NAMES_SHOWN_MAX)
+        hint = f" Nearest known: {', '.join(map(repr, dict.fromkeys(near)))}." if near else ""
+        raise Problem(
+            404,
+            f"Nothing is remembered here about {shown(name)}.{hint} A name is a member's id or name, an instance's id or "
+            "address, or a service: GET /v1/members and /v1/instances list them.",
+            field="name",
+        )
 
     async def openapi(self, request: Request) -> Response:
         """What is here, for programs."""

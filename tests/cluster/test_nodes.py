@@ -108,6 +108,14 @@ def test_a_launcher_comes_up_beside_members_and_instances_that_are_not_its_own(
     assert "all see all" in shown
 
 
+def test_a_launcher_whose_peers_do_not_see_each_other_in_time_says_what_each_sees(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = tuple(Part(f"peer-{number}", {"seeds": []}) for number in (1, 2))
+    assert Cluster(Plan(parts, f"test-{uuid.uuid4().hex}", "seeds", agree_within=0.3)).run() == 1
+    shown = capsys.readouterr().out
+    assert re.search(r"failed: not within 0\.3 s: equal views: peer-1 sees the members \['peer-1-\w+'\], not \[.*peer-2", shown)
+    assert "--agree-within" in shown
+
+
 def test_a_process_killed_before_all_see_all_does_not_end_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

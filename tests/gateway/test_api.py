@@ -107,6 +107,19 @@ def test_the_cluster_is_told(door: Door) -> None:
     assert services["told"] == {"service": "told", "instances": 1, "up": 1}
 
 
+def test_an_unknown_name_is_told_as_such_with_the_nearest_known(door: Door) -> None:
+    held(door, "sessions", 1)
+    unknown = door.get("/v1/why?name=session")
+    assert unknown.status_code == 404
+    told = problem(unknown, 404)
+    assert told["field"] == "name"
+    assert "Nearest known: 'sessions'" in told["detail"]
+    assert "GET /v1/members" in told["detail"]
+    assert door.get(f"/v1/why?name={'x' * 5000}").status_code == 404
+    for known in ("sessions", door.id, "127.0.0.1:1"):
+        assert door.get("/v1/why", params={"name": known}).status_code == 200
+
+
 def test_a_gateway_cut_off_from_all_others_answers_from_its_cache_and_says_so(street: Street) -> None:
     door = street.open("--preset", "local")
     others = []

@@ -21,13 +21,17 @@ from .view import Pane, View, press
 TICK_S = 0.1  # how soon a key, an event or another size of the terminal shows
 REDRAW_S = 1.0  # at least so often, for the clock and the rates
 EVENTS_PRINTED = 10
+JUDGED_WITHIN_S = 3.0  # so long the first print waits until the view equals its source's: three heartbeats
 
 
 def run(observer: Observer, options: argparse.Namespace) -> int:
     """Show the cluster until a key, a signal, or the number of prints ends it; returns the exit code."""
+    printed = options.once or options.output == "json" or not _is_terminal()
+    if printed:
+        _let_agree(observer, options)
     watch = options.stop.ends(observer.watch())
     gatherer = Gatherer(observer, observer.status().cluster, watch)
-    if options.once or options.output == "json" or not _is_terminal():
+    if printed:
         return _print(gatherer, options)
     need("rich")
     return _show(gatherer, options)
@@ -40,7 +44,10 @@ def _is_terminal() -> bool:
 def _print(gatherer: Gatherer, options: argparse.Namespace) -> int:
     wanted, told = 1 if options.once else options.count, 0
     while True:
-        gatherer.take()
+        try:
+            gatherer.take()
+        except PeerClosed:  # a signal, since it was looked for
+            return 0
         scene = gatherer.scene()
         put(json.dumps(scene.as_dict()) if options.output == "json" else in_words(scene))
         told += 1
@@ -49,6 +56,14 @@ def _print(gatherer: Gatherer, options: argparse.Namespace) -> int:
         for _ in steps(options.every, TICK_S):
             if options.stop.asked:
                 return 0
+
+
+def _let_agree(observer: Observer, options: argparse.Namespace) -> None:
+    """Else what is printed first would be the "no" of one who was not told yet: a heartbeat comes a second after the view."""
+    if observer.status().agreement < 1.0:
+        for _ in steps(min(JUDGED_WITHIN_S, options.timeout), TICK_S):
+            if observer.status().agreement >= 1.0 or options.stop.asked:
+                return
 
 
 def in_words(scene: Scene) -> str:
