@@ -35,7 +35,7 @@ PARTS = {
     "Version": ["__version__"],
 }  # fmt: skip
 GROUPS = {
-    "Life": "from_env start close rotate_secrets id name address state".split(),
+    "Life": "from_env start close rotate_secrets renew_certificate revoke id name address state".split(),
     "Writes": "register".split(),
     "Reads": "lookup pick route routes locate preference_list services calling report_failure".split(),
     "Events and waits": "watch wait_for wait_synced".split(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -136,6 +137,19 @@ class AsyncPeer(Participant):
         """As `Peer.rotate_secrets`. Cancelled, it is carried out all the same, and only not waited for."""
         command = self._rotating(secrets)
         await self.run(command, firm=True)
+
+    async def renew_certificate(self, certificate: str | os.PathLike[str]) -> None:
+        """As `Peer.renew_certificate`. Reads a file, if one is named. Cancelled, it was either withdrawn or carried out."""
+        ran, _ = await self.run(self._certifying(certificate))
+        if not ran:
+            raise self._closed_error()
+
+    async def revoke(self, revocation: str | os.PathLike[str]) -> bool:
+        """As `Peer.revoke`. Cancelled, it is carried out all the same, and only not waited for."""
+        ran, found = await self.run(self._revoking(revocation), firm=True)
+        if not ran:
+            raise self._closed_error()
+        return bool(found)
 
     # events and waits -------------------------------------------------------------------------------------------------
 

@@ -125,7 +125,8 @@ class Engine(Reads):
         `GOSSIP_NAME`, `_ID`, `_CLUSTER`, `_BIND`, `_ADVERTISE`, `_ZONE`, `_SNAPSHOT`, `_FORK`: as the arguments.
         `GOSSIP_SECRET`: one secret, or several apart by commas, the newest first; or `GOSSIP_SECRET_FILE`: a file with one a
         line, which only its owner may read. `GOSSIP_SIGNING_KEY`: as `gossip keygen --signing` prints it, or `new`; or
-        `GOSSIP_SIGNING_KEY_FILE`, the path. `GOSSIP_SIGNED`: as the argument.
+        `GOSSIP_SIGNING_KEY_FILE`, the path. `GOSSIP_SIGNED`, `GOSSIP_AUTHORITY`: as the arguments. `GOSSIP_CERTIFICATE`: the
+        text of a certificate; or `GOSSIP_CERTIFICATE_FILE`, the path.
         `GOSSIP_SEEDS`: apart by commas or blanks; `none` is []. `GOSSIP_INSECURE`: 1 true yes on, or 0 false no off.
         `GOSSIP_CONFIG`: the preset `local`, `lan` or `wan`. Empty is unset. Others are ignored, since Kubernetes sets
         GOSSIP_PORT=tcp://… by itself for a service called gossip; but one that misses one of these by a letter is warned

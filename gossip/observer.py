@@ -7,11 +7,13 @@ count, watch or dial it, so it comes and goes without a trace.
 from __future__ import annotations
 
 import math
+import os
 import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 
+from .authority import revocation_of
 from .blocking import Blocking
 from .bus.sockets import Sockets
 from .config import Config
@@ -47,7 +49,7 @@ class Observer(Blocking):
     those of the peers, or above. Raises `ConfigError`.
     """
 
-    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork", "signing_key", "signed")
+    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork", "signing_key", "signed", "certificate", "authority")
 
     def __init__(
         self,
@@ -115,15 +117,37 @@ class Observer(Blocking):
         """
         answer = _Answer()
         wanted = self._answer_wanted(checked_question(name), answer, timeout)
+        found = self._answered(self._recalling(name, answer, math.inf if timeout is None else timeout), answer, wanted, timeout)
+        if not found.sender:
+            raise TimeoutError(wanted.missing())
+        return found.events
+
+    def _answered(self, command: Command, answer: _Answer, wanted: Wanted, timeout: float | None) -> Recollected:
         try:
-            self._must(self._recalling(name, answer, math.inf if timeout is None else timeout))
+            self._must(command)
             found: Recollected = self._wait(wanted, timeout)
         finally:
             if answer.found is None:  # too late, or interrupted
                 self._post(self._forgetting(answer), bounded=False)
+        return found
+
+    def revoke(self, revocation: str | os.PathLike[str], timeout: float | None = RECALL_TIMEOUT_S) -> None:
+        """Have the peer that is followed take a revocation in, and tell all: text or path of what `gossip ca revoke` made.
+
+        Blocks the caller until it was heard; whether that peer knows the authority, and so believed it, shows in `members()`.
+        Raises `TimeoutError` if nobody answered by then, `ConfigError`, `PeerClosed`.
+        """
+        answer, raw = _Answer(), revocation_of(revocation).raw
+        patience_s = math.inf if timeout is None else timeout
+
+        def command(node: ObserverNode, now: float) -> tuple[list[Effect], None]:
+            effects, answer.call = node.revoke(raw, now, patience_s)
+            self._answers[answer.call] = answer
+            return effects, None
+
+        found = self._answered(command, answer, self._answer_wanted("the revocation", answer, timeout), timeout)
         if not found.sender:
-            raise TimeoutError(wanted.missing())
-        return found.events
+            raise TimeoutError(f"nobody heard the revocation within {timeout} s. Tell another member")
 
     def _recalling(self, name: str, answer: _Answer, patience_s: float) -> Command:
         def command(node: ObserverNode, now: float) -> tuple[list[Effect], None]:

@@ -24,19 +24,21 @@ from .catalogue.catalogue import Catalogue, ForkedCatalogue
 from .catalogue.inherited import Asleep, LastView
 from .checks import Check, Checks
 from .config import Config
+from .core.certificates import fingerprint_revoked
 from .core.effects import Effect, Happened
 from .core.node import Node
 from .core.selfhood import Identity
-from .core.signatures import names_a_key
+from .core.signatures import Signing, names_a_key
 from .engine import Engine
 from .errors import ConfigError, GossipError, InsecureWarning, PeerForked
 from .mind import Mind
 from .model import EventKind, Instance, checked_instance, join_address
 from .registration import Command, Handle
-from .signing import SigningKey, checked_signed
+from .signing import SigningKey, checked_signed, verify
 from .values import replace
 
-if TYPE_CHECKING:  # without `snapshot=` nothing of this is needed
+if TYPE_CHECKING:  # without `snapshot=` and `certificate=` nothing of this is needed
+    from .core.certificates import Certificate
     from .core.saved import Saved
     from .snapshot import Keeper, Store
 
@@ -72,10 +74,14 @@ class Participant(Engine):
         fork: str = "raise",
         signing_key: str | os.PathLike[str] | bytes | None = None,
         signed: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+        authority: str | os.PathLike[str] | None = None,
     ) -> None:
         self._restarts = self._checked_fork(fork) == "restart"
         self._signed = checked_signed(signed, key=signing_key is not None)
         self._key = SigningKey.of(signing_key) if signing_key is not None else None
+        self._authority = self._checked_authority(authority, certificate)
+        self._certificate = self._checked_certificate(certificate) if certificate is not None else None
         self._bind_given = bind is not None
         self._bind = parse_bind(bind) if bind is not None else Endpoint(LOOPBACK, 0)
         self._advertise = parse_advertise(advertise) if advertise is not None else None
@@ -95,8 +101,37 @@ class Participant(Engine):
         if snapshot is not None:
             from .snapshot import Store, checked_path
 
-            signing = self._key.signing(self._signed) if self._key is not None else None
-            self._store = Store(checked_path(snapshot), self._realm, self._config.limits, signing)
+            self._store = Store(checked_path(snapshot), self._realm, self._config.limits, self._signing())
+
+    def _checked_authority(self, authority: object, certificate: object) -> bytes:
+        if authority is None:
+            return b""
+        if self._key is None or certificate is None:
+            missing = "signing_key" if self._key is None else "certificate"
+            raise ConfigError(
+                f"authority: this peer has no {missing}, and others with this authority would refuse it. Pass both, or only "
+                "look at the cluster with an Observer. Nothing was started."
+            )
+        if self._signed != "required":
+            raise ConfigError(
+                f"authority: with signed={self._signed!r} members that show no certificate would be taken in. Leave signed out. "
+                "Nothing was started."
+            )
+        from .authority import authority_of
+
+        return authority_of(authority)
+
+    def _checked_certificate(self, given: object) -> Certificate:
+        from .authority import checked_certificate
+
+        return checked_certificate(given, self._key.public if self._key is not None else None, self._authority)
+
+    def _signing(self) -> Signing | None:
+        """For a node: how this peer signs, what it shows, and whose certificates others must show."""
+        if self._key is None:
+            return None
+        shown = self._certificate.raw if self._certificate is not None else b""
+        return replace(self._key.signing(self._signed), certificate=shown, authority=self._authority)
 
     def _own_id(self, stem: str) -> str:
         """The id of a signing peer ends in its key's fingerprint."""
@@ -168,7 +203,8 @@ class Participant(Engine):
             seeds=seeds,
             zero_configuration=self._zero_configuration,
             check_reach=self._advertise is not None or not self._bind.loopback,
-            signing=self._key.signing(self._signed) if self._key is not None else None,
+            signing=self._signing(),
+            revoked=saved.revoked if saved is not None else (),
             past=past if isinstance(self._catalogue, LastView) else None,
         )
 
@@ -241,7 +277,8 @@ class Participant(Engine):
             return
         if self._id_drawn_in and saved.me.header.name == self._name and self._may_be(saved.me.id):
             self._id, self._id_drawn_in = saved.me.id, os.getpid()
-        others = tuple(known for known in saved.others if known.id != self._id)
+        revoked = {fingerprint_revoked(raw) for raw in saved.revoked}
+        others = tuple(known for known in saved.others if known.id != self._id and known.id.rpartition("@")[2] not in revoked)
         self._saved = replace(saved, others=others)
         if others:
             self._catalogue = LastView.of(instance for known in others for instance in known.instances)
@@ -273,6 +310,39 @@ class Participant(Engine):
         elif self._store is not None:
             self._store.close()
 
+    # certificates -----------------------------------------------------------------------------------------------------
+
+    def _certifying(self, certificate: object) -> Command:
+        """The command that shows this certificate from now on. Raises `ConfigError`, `PeerClosed`; nothing changed."""
+        self._refuse_fork()
+        if self._certificate is None:
+            raise ConfigError(
+                "renew_certificate: this peer was started without a certificate. Start it anew with certificate=. "
+                "Nothing was changed."
+            )
+        checked = self._checked_certificate(certificate)
+        self._running()
+
+        def command(node: Node, now: float) -> tuple[list[Effect], None]:
+            effects = node.certify(checked, now)
+            self._certificate = checked  # what a forked child begins anew with, too
+            return effects, None
+
+        return command
+
+    def _revoking(self, revocation: object) -> Command:
+        """The command that takes a revocation in, and tells all. Raises `ConfigError`, `PeerClosed`; nothing changed."""
+        self._refuse_fork()
+        if not self._authority:
+            raise ConfigError("revoke: this peer was given no authority, and cannot tell who signed it. Nothing was changed.")
+        from .authority import revocation_of
+
+        checked = revocation_of(revocation)
+        if not checked.signed_by(self._authority, verify):
+            raise ConfigError("revoke: it was not signed by the authority that this peer is given. Nothing was changed.")
+        self._running()
+        return lambda node, now: node.revoke(checked.raw, now)
+
     # writes -----------------------------------------------------------------------------------------------------------
 
     def _registering(
@@ -302,6 +372,8 @@ class Participant(Engine):
             zone=self._zone,
             origin="",
         )
+        if self._certificate is not None:
+            self._certificate.refuse_uncovered(given.service)
         node = self._running()
         where = given.host if host is not None else node.local.me.header.host
         name = given.id if id is not None else join_address(where, port)

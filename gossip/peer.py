@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from .blocking import Blocking
@@ -28,7 +29,10 @@ class Peer(Blocking, Participant):
     without a secret, and warns. `signing_key`: sign all that this peer says, so that no member can forge or unsay it: the path
     of a key file (`gossip keygen --signing` makes one), its 32 bytes, or "new", made for this life, and in a forked child anew.
     The id then ends in the key's fingerprint; needs the extra `sign`. `signed`: with a key, "required" (the default) refuses
-    members that do not sign, "optional" takes them in.
+    members that do not sign, "optional" takes them in. `certificate`: what an authority allows this key to register (`gossip ca
+    issue`), as its text or the path of a file; shown to all. `authority`: the public half of that authority's key, as text or
+    path: members are then taken in only with a certificate that it signed, as long as that is valid and not revoked, and only
+    the services that it covers (docs/security.md).
 
     `snapshot`: a file that this peer writes every few seconds, if what it knows has changed, and at `close`, by a thread of its
     own. After a restart with the same file it is the same member (a drawn `id` is kept while `name` is the same), dials those it
@@ -48,6 +52,24 @@ class Peer(Blocking, Participant):
     """
 
     _FORKS = ("raise", "restart")
+
+    def renew_certificate(self, certificate: str | os.PathLike[str]) -> None:
+        """From now on show this certificate, as in `certificate=`, without a restart: before the former one expires, or after.
+
+        One round trip to the bus thread; O(instances), for all is said anew. Raises `ConfigError` for one that is not valid now,
+        of another key, or where there was none at the start; `RegistrationError` if it does not cover what is registered;
+        nothing changed in either case. `PeerClosed`.
+        """
+        self._must(self._certifying(certificate))
+
+    def revoke(self, revocation: str | os.PathLike[str]) -> bool:
+        """Take a certificate back: text or path of what `gossip ca revoke` made. All members with this authority are told.
+
+        Its holder is put out everywhere, and stays out. False if that was known. One round trip to the bus thread; O(members).
+        Raises `ConfigError` for what this peer's authority did not sign, or a peer without one; `PeerClosed`.
+        """
+        found: bool = self._must(self._revoking(revocation))
+        return found
 
     def register(
         self,

@@ -273,7 +273,9 @@ class Keeper:
         late = bool(self._retry_s) or not store.mine
         if not store.mine and not self._take_over():
             return self._later()
-        now = node.local.table.digest, node.local.me.id, node.local.me.incarnation, node.looks_back, node.holds_past
+        local = node.local
+        what = local.table.digest ^ local.authority.digest
+        now = what, local.me.id, local.me.incarnation, node.looks_back, node.holds_past
         if now == self._last and not late:
             return WRITE_INTERVAL_S
         size = self._write()
@@ -304,6 +306,7 @@ class Keeper:
             bytes_max=self._limits.snapshot_bytes_max,
             pace=pace.through,
             sign=self._store.signing.sign if self._store.signing is not None else None,
+            revoked=local.authority.messages(),
         )
         size = self._store.write(encoding)
         self._count("snapshots_written")

@@ -20,6 +20,8 @@ def add_peer(parser: argparse.ArgumentParser) -> None:
     add("--zone", default="", help="for choices of what is near")
     add("--secret-file", metavar="FILE", help="the cluster's secret, or several, one a line, the newest first")
     add("--signing-key", metavar="FILE", help="sign with the key in this file, or `new` for one of this life")
+    add("--certificate", metavar="FILE", help="what an authority allows that key to register")
+    add("--authority", metavar="FILE", help="take in only whose certificate this authority signed")
     add("--insecure", action="store_true", help="allow addresses beyond this machine without a secret")
 
 
@@ -35,6 +37,8 @@ def peer_of(options: argparse.Namespace) -> Peer:
         secret=None if options.secret_file is None else read_secrets(options.secret_file),
         insecure=options.insecure,
         signing_key=options.signing_key,
+        certificate=options.certificate,
+        authority=options.authority,
     )
 
 

@@ -39,7 +39,8 @@ ALL = {
 
 def test_each_variable_is_an_argument() -> None:
     elsewhere = {"GOSSIP_SECRET_FILE", "GOSSIP_SIGNING_KEY", "GOSSIP_SIGNING_KEY_FILE"}
-    assert set(ALL) | elsewhere == set(VARIABLES), "see test_secret_files.py and test_signing.py for these"
+    elsewhere |= {"GOSSIP_CERTIFICATE", "GOSSIP_CERTIFICATE_FILE", "GOSSIP_AUTHORITY"}
+    assert set(ALL) | elsewhere == set(VARIABLES), "see test_secret_files.py, test_signing.py and test_authority.py for these"
     assert arguments_from(ALL) == {
         "name": "orders-1",
         "id": "orders-1-a",
@@ -219,4 +220,4 @@ def test_a_near_miss_is_warned_of_where_the_peer_is_made(environment: pytest.Mon
 
 def test_every_argument_has_a_variable() -> None:
     arguments = {f"GOSSIP_{name.upper()}" for name in inspect.signature(Peer).parameters}
-    assert arguments | {"GOSSIP_SECRET_FILE", "GOSSIP_SIGNING_KEY_FILE"} == set(VARIABLES)
+    assert arguments | {"GOSSIP_SECRET_FILE", "GOSSIP_SIGNING_KEY_FILE", "GOSSIP_CERTIFICATE_FILE"} == set(VARIABLES)

@@ -16,15 +16,15 @@ PACKAGE = Path(__file__).parents[1] / "gossip"
 
 PUBLIC = "the public API"  # gossip/__init__.py
 ORDER = (
-    "errors values config model naming core catalogue bus signing registration environment checks snapshot mind waiting engine "
-    "participant blocking peer observer aio doctor simulation gateway cli integrations"
+    "errors values config model naming core catalogue bus signing authority registration environment checks snapshot mind "
+    "waiting engine participant blocking peer observer aio doctor simulation gateway cli integrations"
 ).split()
 ALLOWED = {layer: set(ORDER[:place]) for place, layer in enumerate(ORDER)} | {
     PUBLIC: set(ORDER[: ORDER.index("doctor")]),
     "core": {"errors", "values", "config", "model"},
     "simulation": {"errors", "values", "config", "model", "core", "catalogue"},
     "gateway": {PUBLIC},
-    "cli": {PUBLIC, "environment", "doctor", "simulation", "gateway"},
+    "cli": {PUBLIC, "authority", "environment", "doctor", "simulation", "gateway"},
     "integrations": {PUBLIC},
 }
 IMPURE = set(

@@ -91,11 +91,15 @@ def add_secret_file(to: argparse._ActionsContainer) -> None:
 
 
 def add_signing(to: argparse._ActionsContainer) -> None:
-    """`--signing-key` and `--signed`."""
+    """`--signing-key`, `--signed`, `--certificate` and `--authority`."""
     key = "sign what this peer says with the key in this file, or `new` for one of this life (default: GOSSIP_SIGNING_KEY_FILE)"
     to.add_argument("--signing-key", metavar="FILE", help=key)
     whom = "with a key: refuse members that do not sign, or take them in (default: GOSSIP_SIGNED, else required)"
     to.add_argument("--signed", choices=("required", "optional"), help=whom)
+    shown = "show others this certificate of the key (default: GOSSIP_CERTIFICATE_FILE)"
+    to.add_argument("--certificate", metavar="FILE", help=shown)
+    asked = "take in only whose certificate this authority signed: its public key, or the file (default: GOSSIP_AUTHORITY)"
+    to.add_argument("--authority", metavar="FILE", help=asked)
 
 
 class _Refused(argparse.Action):

@@ -72,7 +72,7 @@ def _plan(options: argparse.Namespace) -> Any:
     from ..doctor import Plan
     from ..environment import arguments_from
 
-    names = ("cluster", "bind", "advertise", "insecure", "signing_key", "signed")
+    names = ("cluster", "bind", "advertise", "insecure", "signing_key", "signed", "certificate", "authority")
     given: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
     given |= seeds_of(options)
     file = options.secret_file or os.environ.get("GOSSIP_SECRET_FILE", "").strip() or None
@@ -91,6 +91,8 @@ def _plan(options: argparse.Namespace) -> Any:
         insecure=bool(known.get("insecure", False)),
         signing_key=known.get("signing_key"),
         signed=known.get("signed"),
+        certificate=known.get("certificate"),
+        authority=known.get("authority"),
         members=options.members,
         timeout_s=max(options.timeout, 0.1),
     )

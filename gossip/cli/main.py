@@ -23,6 +23,7 @@ MODULES = {
     "doctor": ("doctor",),
     "export": ("export",),
     "keygen": ("keygen",),
+    "ca": ("ca",),
     "completion": ("completion",),
     "demo": ("demo",),
     "simulate": ("simulate",),

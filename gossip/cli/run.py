@@ -25,14 +25,14 @@ Run a peer in the foreground: join, register the service if one is named, and
 print what happens, one event a line. Ctrl-C or SIGTERM: leave gracefully.
 Peers of one machine find each other without any option. Where one is missing,
 the environment variable of that name counts: GOSSIP_SEEDS, GOSSIP_BIND, ...
-SIGHUP: read the secrets anew from their file.
+SIGHUP: read the secrets and the certificate anew from their files.
 """
 EXAMPLES = """\
 examples:
   gossip run orders --port 8080 --route /orders --weight 2 --label version=2
   gossip run --name watcher -o json | jq -r 'select(.kind == "REMOVED").reason'
 """
-OF_A_PEER = "name id cluster bind advertise zone insecure signing_key signed snapshot".split()
+OF_A_PEER = "name id cluster bind advertise zone insecure signing_key signed certificate authority snapshot".split()
 OF_A_SERVICE = "port host instance_id weight label route ttl".split()
 
 
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     _check_service(made, options)
     with stop_on_signals() as stop, made as peer, closed_pipe_is_no_error():
         instance = _register(peer, options) if options.service else None
-        _rotate_on_hangup(peer, options.secret_file)
+        _read_anew_on_hangup(peer, options)
         watch = stop.ends(peer.watch(since=0))
         put(_started(peer, instance, options.output))
         for event in watch:
@@ -105,20 +105,27 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rotate_on_hangup(peer: Peer, path: str | None) -> None:
-    """SIGHUP: the secrets are read anew from the file, if there is one, and valid from then on."""
-    path = path or os.environ.get("GOSSIP_SECRET_FILE")
-    if not path:
+def _read_anew_on_hangup(peer: Peer, options: argparse.Namespace) -> None:
+    """SIGHUP: secrets and certificate are read anew from their files, if there are any, and valid from then on."""
+    secrets = options.secret_file or os.environ.get("GOSSIP_SECRET_FILE")
+    certificate = options.certificate or os.environ.get("GOSSIP_CERTIFICATE_FILE")
+    if not secrets and not certificate:
         return
 
-    def rotate() -> None:
+    def read_anew() -> None:
         try:
-            peer.rotate_secrets(read_secrets(path))
+            if secrets:
+                peer.rotate_secrets(read_secrets(secrets))
         except GossipError as error:
             print(f"gossip run: error: {error} The secrets of before stay valid.", file=sys.stderr, flush=True)
+        try:
+            if certificate:
+                peer.renew_certificate(certificate)
+        except GossipError as error:
+            print(f"gossip run: error: {error} The certificate of before is shown on.", file=sys.stderr, flush=True)
 
     if hasattr(signal, "SIGHUP"):  # by a thread: the handler may have interrupted anything
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=rotate, name="rotate", daemon=True).start())
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=read_anew, name="read-anew", daemon=True).start())
 
 
 def _check(options: argparse.Namespace) -> None:

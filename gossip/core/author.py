@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from ..errors import RegistrationError, WireError
 from ..model import Instance
 from ..values import replace
+from .certificates import Certificate
 from .codec import TOPIC_SELF
 from .effects import Listen, Unlisten
 from .fields import NUMBER_MAX, PULSE_MAX
@@ -169,6 +170,25 @@ class Author:
         else:
             self._change(header=replace(self._me.header, pulse=raised), flooded=True)
 
+    def certify(self, certificate: Certificate) -> None:
+        """Show this certificate from now on. Raises `RegistrationError`, nothing changed.
+
+        All is said anew, since others may have refused what was said under the former one; and with a higher pulse, since they
+        may have put me out.
+        """
+        held = sorted({service for service, _ in self._me.instances if not certificate.covers(service)})
+        if held:
+            raise RegistrationError(
+                f"renew_certificate: this peer has registered {', '.join(held)}, and the certificate allows "
+                f"{', '.join(certificate.services)}. Deregister what it does not cover, or have one issued that does. "
+                "Nothing was changed."
+            )
+        me = self._me
+        pulse = min(me.header.pulse + 1, PULSE_MAX)
+        header = replace(me.header, certificate=certificate.raw, pulse=pulse)
+        self._renumber(me.incarnation, me.version + 1, header)
+        self._spread_state()
+
     def say_goodbye(self) -> None:
         """My last delta."""
         header = self._me.header
@@ -179,6 +199,7 @@ class Author:
     def register(self, instance: Instance, ttl_s: float | None, now: float) -> None:
         """A new instance. Raises `RegistrationError` with nothing changed."""
         me, limits = self._me, self._local.config.limits
+        self._check_allowed(instance.service)
         if instance.key in me.instances:
             raise RegistrationError(
                 f"cannot register {instance.service!r}: this peer already registered the instance {instance.id!r}. "
@@ -199,6 +220,11 @@ class Author:
         if ttl_s is not None:
             self._ttl[instance.key] = ttl_s
             self.renew(instance.key, now)
+
+    def _check_allowed(self, service: str) -> None:
+        """Raises `RegistrationError`."""
+        if self._me.header.certificate:
+            Certificate.of_bytes(self._me.header.certificate).refuse_uncovered(service)
 
     def replace(self, instance: Instance, reason: str | None = None) -> bool:
         """Another record under the same key; False if it is no longer registered."""

@@ -22,7 +22,9 @@ import msgpack
 from ..errors import WireError
 from ..model import ID_PATTERN, LABELS_MAX, ZONE_PATTERN, Event, Instance
 from ..values import dataclass
+from .certificates import REVOCATION_BYTES
 from .fields import (
+    DIGEST_MAX,
     PULSE_MAX,
     REASON_BYTES_MAX,
     as_bytes,
@@ -67,6 +69,7 @@ from .messages import (
     Pong,
     Reached,
     Recall,
+    Revoked,
     Sync,
     Want,
 )
@@ -81,6 +84,7 @@ PARTS_MAX = 4096
 ARRAY_MAX = 1024
 CHARGES_MAX = 256
 EVENTS_MAX = 64  # of one `History`
+REVOCATIONS_MAX = 256  # of one `Revoked`
 NAME_BYTES_MAX = 257  # of what a `Recall` asks about: service/id at most
 
 PREFIX = struct.Struct("!BB8s")
@@ -285,7 +289,7 @@ class Codec:
 ID_BYTES_MAX = 128
 _DELTA, _DELEGATED, _HEARTBEAT, _ACCUSATION = b"dDha"
 _PING, _PONG, _SYNC, _ENTRIES, _WANT, _DONE, _FOREIGN = b"pPsewxf"
-_DIAL_BACK, _REACHED, _BELIEF, _RECALL, _HISTORY = b"bBmrR"
+_DIAL_BACK, _REACHED, _BELIEF, _RECALL, _HISTORY, _REVOKED = b"bBmrRv"
 _LINKED, _SYNCED = 1, 2
 
 
@@ -310,18 +314,24 @@ def _encode_accusation(m: Accusation) -> tuple[int, tuple[Any, ...]]:
     return _ACCUSATION, (m.accuser, *m.incarnation, m.counter, charges)
 
 
+def _if_any(digest: int) -> tuple[int, ...]:
+    """A trailing field that only peers with an authority need."""
+    return (digest,) if digest else ()
+
+
 _ENCODERS: dict[type, Callable[[Any], tuple[int, tuple[Any, ...]]]] = {
     Heartbeat: _encode_heartbeat,
     Accusation: _encode_accusation,
     Ping: lambda m: (_PING, (m.asker, *m.incarnation, m.pulse)),
     Pong: lambda m: (_PONG, (m.id, *m.incarnation, m.pulse, m.version, m.held_alive)),
-    Sync: lambda m: (_SYNC, (m.asker, *m.incarnation, m.version, m.pulse, m.synced, m.sums)),
-    Entries: lambda m: (_ENTRIES, (m.sender, m.synced, m.buckets, entry_fields(m.entries), m.more)),
+    Sync: lambda m: (_SYNC, (m.asker, *m.incarnation, m.version, m.pulse, m.synced, m.sums, *_if_any(m.revoked))),
+    Entries: lambda m: (_ENTRIES, (m.sender, m.synced, m.buckets, entry_fields(m.entries), m.more, *_if_any(m.revoked))),
     Want: lambda m: (_WANT, (entry_fields(m.entries),)),
     Done: lambda m: (_DONE, (m.sender,)),
     Foreign: lambda m: (_FOREIGN, ()),
     DialBack: lambda m: (_DIAL_BACK, (m.asker,)),
     Reached: lambda m: (_REACHED, (m.sender, m.contact, m.publisher, m.contact_tried, m.publisher_tried)),
+    Revoked: lambda m: (_REVOKED, (m.revocations,)),
     Belief: lambda m: (_BELIEF, (m.subject, str(m.kind), prose(m.reason, REASON_BYTES_MAX))),
     Recall: lambda m: (_RECALL, (prose(m.name, NAME_BYTES_MAX),)),
     History: lambda m: (_HISTORY, (m.sender, [event_fields(event) for event in m.events], m.more)),
@@ -407,12 +417,14 @@ def _decode_sync(codec: Codec, frame: bytes) -> Sync:
     f = as_fields(_unpack(frame, PREFIX.size), 7)
     incarnation = as_incarnation(f[1], f[2])
     pulse = as_number(f[4], PULSE_MAX)
-    return Sync(as_text(f[0], ID_PATTERN), incarnation, as_number(f[3]), pulse, as_flag(f[5]), as_bytes(f[6], BUCKETS * 8))
+    asker, revoked = as_text(f[0], ID_PATTERN), as_number(f[7], DIGEST_MAX) if len(f) > 7 else 0
+    return Sync(asker, incarnation, as_number(f[3]), pulse, as_flag(f[5]), as_bytes(f[6], BUCKETS * 8), revoked)
 
 
 def _decode_entries(codec: Codec, frame: bytes) -> Entries:
     f = as_fields(_unpack(frame, PREFIX.size), 5)
-    return Entries(as_text(f[0], ID_PATTERN), as_flag(f[1]), as_bytes(f[2], BUCKETS // 8), as_entries(f[3]), as_flag(f[4]))
+    sender, revoked = as_text(f[0], ID_PATTERN), as_number(f[5], DIGEST_MAX) if len(f) > 5 else 0
+    return Entries(sender, as_flag(f[1]), as_bytes(f[2], BUCKETS // 8), as_entries(f[3]), as_flag(f[4]), revoked)
 
 
 def _decode_want(codec: Codec, frame: bytes) -> Want:
@@ -435,6 +447,11 @@ def _decode_reached(codec: Codec, frame: bytes) -> Reached:
     f = as_fields(_unpack(frame, PREFIX.size), 3)
     contact, publisher = (None if answer is None else as_flag(answer) for answer in f[1:3])
     return Reached(as_text(f[0], ID_PATTERN), contact, publisher, *map(as_flag, f[3:5]))  # older peers say no more than three
+
+
+def _decode_revoked(codec: Codec, frame: bytes) -> Revoked:
+    told = as_list(as_fields(_unpack(frame, PREFIX.size), 1)[0], REVOCATIONS_MAX)
+    return Revoked(tuple([as_bytes(raw, REVOCATION_BYTES) for raw in told]))
 
 
 def _decode_belief(codec: Codec, frame: bytes) -> Belief:
@@ -467,4 +484,5 @@ _DECODERS: dict[int, Callable[[Codec, bytes], Message]] = {
     _BELIEF: _decode_belief,
     _RECALL: _decode_recall,
     _HISTORY: _decode_history,
+    _REVOKED: _decode_revoked,
 }

@@ -32,10 +32,11 @@ from ..model import (
     Member,
     MemberState,
 )
+from .certificates import CERTIFICATE_BYTES_MAX
 from .messages import Charge, Entry, Evidence, Header, HeaderFlags, Incarnation, InstanceKey
 
 NUMBER_MAX = (1 << 63) - 1
-NONCE_MAX = (1 << 64) - 1
+NONCE_MAX = DIGEST_MAX = (1 << 64) - 1
 PULSE_MAX = (1 << 32) - 1
 ENTRIES_MAX = 256
 INTERVAL_MS_MAX = 3_600_000
@@ -59,6 +60,7 @@ def header_fields(header: Header) -> tuple[object, ...]:
         header.boot_ms,
         header.boot_nonce,
         *((header.key,) if header.key else ()),
+        *((header.certificate,) if header.certificate else ()),
         *header.extra,
     )
 
@@ -196,8 +198,17 @@ def as_header(value: Any) -> Header:
         as_number(f[6], INTERVAL_MS_MAX, 1),
         as_number(f[7]),
         as_number(f[8], NONCE_MAX),
-        *((f[9], _as_flat(f[10:])) if _is_key(f) else (b"", _as_flat(f[9:]))),
+        *_as_credentials(f),
     )
+
+
+def _as_credentials(f: tuple[Any, ...]) -> tuple[bytes, bytes, tuple[object, ...]]:
+    """The key with which it signs, the certificate of that key, and what later versions append."""
+    if not _is_key(f):
+        return b"", b"", _as_flat(f[9:])
+    if len(f) > 10 and type(f[10]) is bytes and 0 < len(f[10]) <= CERTIFICATE_BYTES_MAX:
+        return f[9], f[10], _as_flat(f[11:])
+    return f[9], b"", _as_flat(f[10:])
 
 
 def _is_key(f: tuple[Any, ...]) -> bool:

@@ -7,10 +7,12 @@ the shell by the node.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..config import Config
 from ..model import EventKind, Instance, Member, MemberState, join_address
+from .authority import Authority
 from .bounds import Bounds
 from .codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from .directory import Directory
@@ -51,6 +53,7 @@ class Local:
         config: Config,
         chance: Chance,
         signing: Signing | None = None,
+        revoked: Sequence[bytes] = (),
     ) -> None:
         self.config = config
         self.seal = Seal(cluster, signing)
@@ -61,6 +64,7 @@ class Local:
         self.out: list[Effect] = []
         self.counters: Counter[str] = Counter()
         self.bounds = Bounds(self.counters, self.notice)
+        self.authority = Authority(id, self.bounds, signing, revoked)
         self.table = Table()
         self.directory = Directory(lambda origin: self.table.origins[origin].incarnation, self._speaks_of_itself)
         self.me = Origin(id, self.codec.hash(id), incarnation, header, zone)
@@ -135,8 +139,15 @@ class Local:
 
     def is_leap_of_life(self, known_start: int, start: int, now: float) -> bool:
         """Whether a life that begins at `start` (wall ms) leaps above what is known of it and what my own clock makes likely."""
-        wall_ms = self.me.header.boot_ms + 1000 * (now - self.started_at)
-        return start > max(known_start, wall_ms) + LIFE_LEAP_MS
+        return start > max(known_start, 1000 * self.wall_s(now)) + LIFE_LEAP_MS
+
+    def wall_s(self, now: float) -> float:
+        """The wall clock, as far as I know it: what it was at my start, and the time since then."""
+        return self.me.header.boot_ms / 1000 + now - self.started_at
+
+    def at_wall_s(self, wall_s: float) -> float:
+        """When the wall clock shows that."""
+        return wall_s - self.me.header.boot_ms / 1000 + self.started_at
 
     def is_leap_of_version(self, known: int, version: int) -> bool:
         """The same for the numbers that count within a life."""

@@ -16,7 +16,7 @@ from .local import Local
 from .membership import Membership
 from .messages import Delta, HeaderFlags, IdHash, Incarnation, InstanceKey
 from .origin import Origin, Outcome
-from .signatures import names_a_key
+from .signatures import Forged, names_a_key
 
 ARRIVING_MAX = 64  # unknown origins whose states are arriving in parts
 GAPS_MAX = 1024  # origins waiting for a pull
@@ -121,15 +121,30 @@ class Merger:
         kept = origin.parts.get(delta.part) if delta.parts > 1 else origin.early.get(delta.since)
         return kept is not None and kept[1] == frame
 
-    def is_genuine(self, hash: IdHash, frame: bytes) -> bool:
-        """Whether an origin surely said just this, also long ago. Raises `WireError`. O(log)."""
+    def is_genuine(self, hash: IdHash, frame: bytes, now: float) -> bool:
+        """Whether an origin surely said just this, also long ago, and may. Raises `WireError`. O(log)."""
         origin = self._local.table.by_hash.get(hash)
         if origin is not None and (frame in origin.base or any(kept == frame for _, _, kept in reversed(origin.log))):
             return True
         delta = self._local.codec.decode(frame)
         if not isinstance(delta, Delta) or (origin is None and delta.header is None):
             return False
-        return self._local.seal.accepts(delta, frame, origin.header.key if origin is not None else b"")
+        if not self._local.seal.accepts(delta, frame, origin.header.key if origin is not None else b""):
+            return False
+        early = origin is not None and delta.since and origin.judge(delta.incarnation, delta.since, delta.version) is Outcome.GAP
+        return early or self._is_certified(origin, delta, now)
+
+    def _is_certified(self, origin: Origin | None, delta: Delta, now: float) -> bool:
+        """Whether the certificate of an origin allows what is about to be applied. Raises `Forged`."""
+        local = self._local
+        if not local.authority.judges:
+            return True
+        why = local.authority.refusal(delta, origin, local.wall_s(now))
+        if not why:
+            return True
+        what = f"{delta.origin} is not taken in: {why}. The clocks of both hosts count, too"
+        local.bounds.tell("uncertified_refused", delta.origin, what, now)
+        return False
 
     def _refuse_unsigned(self, delta: Delta, now: float) -> None:
         self._local.counters[Outcome.UNSIGNED.counter] += 1
@@ -158,6 +173,8 @@ class Merger:
         if floor is not None and (delta.incarnation, delta.header.pulse) <= floor.life:
             local.counters["ghosts_refused"] += 1
             return Taken(Outcome.OLD_LIFE)
+        if not self._is_certified(origin, delta, now):
+            return Taken(Outcome.UNCERTIFIED)
         if not self._has_room(delta, origin, now):
             return Taken(Outcome.OLD_LIFE)
         if origin is None:
@@ -230,6 +247,8 @@ class Merger:
             self._keep_early(origin, delta, frame, now)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
+        if not self._is_certified(origin, delta, now):
+            return Taken(Outcome.UNCERTIFIED)
         if self._would_overflow(origin, delta, frame, now):
             return Taken(Outcome.OLD_LIFE)
         life, former, frames, publisher = origin.life, origin.instances, self._frames(origin, delta, frame), origin.publisher
@@ -310,7 +329,10 @@ class Merger:
     def _take_early(self, origin: Origin, now: float) -> None:
         while (early := origin.next_early()) is not None:
             delta, frame = early
-            self._take_known(origin, delta, frame, now)
+            try:
+                self._take_known(origin, delta, frame, now)
+            except Forged as error:  # who carries the present one is not to blame for it
+                self._local.bounds.tell("forgeries_refused", error.origin, f"{error}; it is not taken in", now)
         self._local.table.recount(origin)
 
     # time -----------------------------------------------------------------------------------------------------------

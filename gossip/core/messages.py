@@ -64,6 +64,7 @@ class Header:
     boot_ms: int = 0  # wall milliseconds at the start of the process; settles who is the younger of two with one id
     boot_nonce: int = 0
     key: bytes = b""  # the public key with which it signs; its fingerprint ends the id
+    certificate: bytes = b""  # what an authority allows that key (`certificates.py`); none without a key
     extra: tuple[object, ...] = ()  # fields of later wire versions, kept and passed on
 
 
@@ -172,6 +173,7 @@ class Sync:
     pulse: int
     synced: bool
     sums: bytes
+    revoked: int = 0  # the digest of the revocations it knows
 
 
 @dataclass(slots=True)
@@ -186,6 +188,7 @@ class Entries:
     buckets: bytes
     entries: tuple[Entry, ...]
     more: bool
+    revoked: int = 0  # as in `Sync`
 
 
 @dataclass(slots=True)
@@ -226,6 +229,13 @@ class Reached:
 
 
 @dataclass(slots=True)
+class Revoked:
+    """Certificates that their authority took back, each as it signed that (`certificates.py`). Flooded, and in conversations."""
+
+    revocations: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
 class Belief:
     """To observers: what became of one member in my view (a MEMBER_* kind), and why."""
 
@@ -263,6 +273,7 @@ Message = (
     | Foreign
     | DialBack
     | Reached
+    | Revoked
     | Belief
     | Recall
     | History

@@ -18,6 +18,7 @@ from ..errors import WireError
 from ..model import Instance, MemberState, PeerState
 from .author import Author
 from .bounds import RATE_BURST_S, Bucket
+from .certificates import Certificate
 from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VERSION, DeltaHead, ForeignCluster, UnknownKind
 from .detector import Detector
 from .dialer import Dialer
@@ -41,6 +42,7 @@ from .effects import (
     Unreached,
     Unsubscribed,
 )
+from .expulsion import Expulsion
 from .farewell import Farewell
 from .guard import Guard
 from .heartbeats import Heartbeats
@@ -64,6 +66,7 @@ from .messages import (
     Pong,
     Reached,
     Recall,
+    Revoked,
     Sync,
     Want,
 )
@@ -89,8 +92,8 @@ class Node:
 
     `seeds` are contacts `ip:port`; None if they are names that are being resolved (`set_seeds` follows). `check_reach`: have
     the first partner of a conversation dial back what this peer advertises. `signing`: sign, and verify what others say; the
-    identity's id must then be one of that key. `past`: contacts of an earlier life, whose view readers are served; None if
-    there was none.
+    identity's id must then be one of that key. `revoked`: revocations that an earlier life knew. `past`: contacts of an earlier
+    life, whose view readers are served; None if there was none.
     """
 
     protocol = WIRE_VERSION
@@ -105,6 +108,7 @@ class Node:
         zero_configuration: bool = False,
         check_reach: bool = False,
         signing: Signing | None = None,
+        revoked: Sequence[bytes] = (),
         past: Sequence[str] | None = None,
     ) -> None:
         signs = signing is not None and signing.sign is not None
@@ -117,6 +121,7 @@ class Node:
             boot_ms=identity.wall_ms,
             boot_nonce=identity.nonce,
             key=signing.public if signing is not None else b"",
+            certificate=signing.certificate if signing is not None else b"",
             flags=HeaderFlags.SIGNED_ONLY if signing is not None and signs and signing.required else HeaderFlags.NONE,
         )
         self.local = local = Local(
@@ -128,10 +133,12 @@ class Node:
             config=config,
             chance=chance,
             signing=signing,
+            revoked=revoked,
         )
         self._seal = local.seal
         self._membership = Membership(local)
         self._author = Author(local, self._membership)
+        self._expulsion = Expulsion(local, self._membership)
         self._self = Selfhood(local, self._author)
         self._pings = Pings(local, new_call=self._new_call)
         self._detector = Detector(local, self._membership, ping=self._pings.send, accused=self._self.accused)
@@ -153,6 +160,7 @@ class Node:
             charges_against=self._detector.cases.against,
             tell=self._detector.accusations.to_its_face,
             hear=self._detector.accusations.hear,
+            hear_revoked=self._expulsion.hear,
             on_end=self._conversation_ended,
         )
         self._guard = Guard(local, self._repair)
@@ -176,6 +184,7 @@ class Node:
             self._reach.next_deadline,
             self._jumps.next_deadline,
             self._self.next_deadline,
+            self._expulsion.next_deadline,
         )
         self._calls = 0
         limits = config.limits
@@ -276,6 +285,7 @@ class Node:
         self._notice_a_pause(now)
         self._last_tick = now
         self._heartbeats.tick(now)
+        self._expulsion.tick(now)
         self._author.expire(now)
         self._author.rest(now)
         self._pull_what_is_missing(now)
@@ -353,6 +363,19 @@ class Node:
         """The number of the registration that holds this key; None if nothing of mine does."""
         return self._author.number_of(key)
 
+    def certify(self, certificate: Certificate, now: float) -> list[Effect]:
+        """Show this certificate from now on. Raises `RegistrationError`, nothing changed."""
+        self._author.certify(certificate)
+        self._expulsion.certified()
+        self._ask_around(now)
+        return self._effects(now)
+
+    def revoke(self, revocation: bytes, now: float) -> tuple[list[Effect], bool]:
+        """The authority took a certificate back; whether that is news. Raises `WireError` if it did not."""
+        known = self.local.authority.digest
+        self._expulsion.hear((revocation,), now)
+        return self._effects(now), self.local.authority.digest != known
+
     def report_failure(self, key: InstanceKey, now: float) -> list[Effect]:
         """A caller could not reach it: ping those who hold it."""
         for id in self.local.directory.holders(key):
@@ -390,6 +413,8 @@ class Node:
                 self._detector.accusations.hear(message, frame[1:], now)
             elif isinstance(message, Delta):
                 self._on_flooded(message, frame[1:], now)
+            elif isinstance(message, Revoked):
+                self._expulsion.hear(message.revocations, now)
         else:
             raise WireError("a frame without a topic of ours")
         return False
@@ -419,7 +444,7 @@ class Node:
         """Ranges are passed on at once; but while somebody forges, only what is verified is. Raises `Forged`."""
         if self._seal.refuses_unread(frame):
             return False
-        return now >= self._guard.until or self._merger.is_genuine(head.origin, frame)
+        return now >= self._guard.until or self._merger.is_genuine(head.origin, frame, now)
 
     def _merge_broadcast(self, frame: bytes, sender: IdHash, now: float) -> bool:
         """Whether it changed nothing but instances."""
@@ -518,6 +543,9 @@ class Node:
         if hash is None:
             return
         fan = self.local.fan
+        known = self.local.table.by_hash.get(hash)
+        if known is not None and self.local.authority.revoked(known.header.key):
+            return
         full = hash not in fan.subscribers and len(fan.subscribers) >= self.local.config.limits.subscribers_max
         if full and not self._make_room_for(hash, now):
             return
@@ -711,10 +739,14 @@ class Node:
         if pause >= config.detection.silence_intervals * config.heartbeats.interval_s and not local.alone:
             local.notice(local.me.id, f"this process stood still for {pause:.1f} s; telling the others that it lives")
             self._author.refute(local.me.header.pulse)
-            others = [origin for origin in local.table.alive() if origin is not local.me]
-            for _ in range(min(RESUME_DIALS, len(others))):
-                origin = others.pop(int(local.chance.random() * len(others)))
-                self._repair.converse(origin.contact, now, dialled=True)
+            self._ask_around(now)
+
+    def _ask_around(self, now: float) -> None:
+        """Some others may have hidden me: have them hear that I live."""
+        others = [origin for origin in self.local.table.alive() if origin is not self.local.me]
+        for _ in range(min(RESUME_DIALS, len(others))):
+            origin = others.pop(int(self.local.chance.random() * len(others)))
+            self._repair.converse(origin.contact, now, dialled=True)
 
     def _notice_mass_loss(self, now: float) -> None:
         living = self.local.table.living

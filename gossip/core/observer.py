@@ -29,7 +29,7 @@ from .following import Following, Source
 from .local import Chance, Local
 from .membership import Membership
 from .merge import Merger
-from .messages import Belief, Delta, Done, Entries, Header, Heartbeat, History, InstanceKey, Message, Sync, Want
+from .messages import Belief, Delta, Done, Entries, Header, Heartbeat, History, InstanceKey, Message, Revoked, Sync, Want
 from .origin import Outcome
 from .recollection import Recollections
 
@@ -203,6 +203,12 @@ class ObserverNode:
     def recall(self, name: str, now: float, patience_s: float) -> tuple[list[Effect], int]:
         """Ask the source what happened to somebody; `Recollected` of the returned number tells the answer, or that none came."""
         number = self._recollections.ask(name, now, patience_s)
+        return self._effects(), number
+
+    def revoke(self, revocation: bytes, now: float, patience_s: float) -> tuple[list[Effect], int]:
+        """Tell the source that a certificate was taken back; `Recollected` as for `recall` tells that it heard it."""
+        told = self.local.codec.encode(Revoked((revocation,)))
+        number = self._recollections.ask(self.local.me.id, now, patience_s, told)
         return self._effects(), number
 
     def forget(self, number: int, now: float) -> list[Effect]:

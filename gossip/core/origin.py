@@ -40,6 +40,7 @@ class Outcome(Enum):
     OLD_LIFE = "old life"
     DOUBTED = "doubted"  # its number leaps: the origin is asked first
     UNSIGNED = "unsigned"  # its origin did not sign it, and must
+    UNCERTIFIED = "uncertified"  # its origin shows no certificate that is valid now, and must
 
 
 class Origin:

@@ -34,6 +34,7 @@ class Question:
     until: float
     again_at: float
     call: int = 0
+    before: bytes = b""  # what the one asked is told first: an answer then shows that it heard that
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
 
 
@@ -46,14 +47,14 @@ class Recollections:
         self._source = source
         self._questions: dict[int, Question] = {}
 
-    def ask(self, name: str, now: float, patience_s: float) -> int:
+    def ask(self, name: str, now: float, patience_s: float, before: bytes = b"") -> int:
         """Ask, and again of whoever is followed then, until the answer or the end of the patience. Returns a number."""
         number = self._new_call()
         if len(self._questions) >= RECALLS_MAX:
             self._local.bounds.hit("recalls_unasked", self._local.me.id, f"{RECALLS_MAX} questions are open", now)
             self._local.out.append(Recollected(number, "", ()))
         else:
-            self._questions[number] = question = Question(name, now + patience_s, now)
+            self._questions[number] = question = Question(name, now + patience_s, now, before=before)
             self._send(question, now)
         return number
 
@@ -64,6 +65,8 @@ class Recollections:
             question.again_at = now + SOURCE_LOOK_S
             return
         question.call, question.again_at = self._new_call(), now + self._local.config.repair.timeout_s
+        if question.before:
+            self._local.out.append(Call(question.call, contact, question.before))
         self._local.out.append(Call(question.call, contact, self._local.codec.encode(Recall(question.name))))
 
     def _hang_up(self, question: Question) -> None:

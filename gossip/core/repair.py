@@ -19,7 +19,22 @@ from .bounds import RATE_BURST_S, Bucket
 from .effects import Answer, Call, HangUp
 from .local import Local
 from .merge import Merger
-from .messages import BUCKETS, Accusation, Belief, Charge, Delta, Done, Entries, Entry, Evidence, Incarnation, Message, Sync, Want
+from .messages import (
+    BUCKETS,
+    Accusation,
+    Belief,
+    Charge,
+    Delta,
+    Done,
+    Entries,
+    Entry,
+    Evidence,
+    Incarnation,
+    Message,
+    Revoked,
+    Sync,
+    Want,
+)
 from .origin import Origin, Outcome
 
 WANTS_PER_FRAME = 64
@@ -78,11 +93,13 @@ class Repair:
         charges_against: Callable[[str], list[Charge]],
         tell: Callable[[list[Charge]], Accusation | None],
         hear: Callable[[Accusation, bytes, float], None],
+        hear_revoked: Callable[[tuple[bytes, ...], float], None],
         on_end: Callable[[Ended, float], None],
     ) -> None:
         self._local, self._merger, self._author = local, merger, author
         self._new_call = new_call
         self._accuse, self._charges_against, self._tell, self._hear = accuse, charges_against, tell, hear
+        self._hear_revoked = hear_revoked
         self._on_end = on_end
         self.conversations: dict[int, Conversation] = {}
         self._asked_for: dict[str, int] = {}  # origin -> the call it is being pulled by: never one from two
@@ -118,7 +135,8 @@ class Repair:
     def sync(self) -> Sync:
         """How I open a conversation: who I am, and what my view is."""
         local, me = self._local, self._local.me
-        return Sync(me.id, me.incarnation, me.version, me.header.pulse, local.synced, local.table.packed_sums())
+        sums, revoked = local.table.packed_sums(), local.authority.digest
+        return Sync(me.id, me.incarnation, me.version, me.header.pulse, local.synced, sums, revoked)
 
     def pull(self, id: str, endpoint: str, now: float) -> bool:
         """Ask one peer for what is missing of one origin; False if it must be tried again later."""
@@ -179,6 +197,9 @@ class Repair:
             self._end(talk, now, ok=False)
         elif not message.more and not talk.planned:
             self._plan(talk, now)
+            if message.revoked != self._local.authority.digest:  # what it knew more came before this
+                for told in self._local.authority.messages():
+                    self._push(talk, self._local.codec.encode(told))
             self._next_step(talk, now)
 
     def _on_delta(self, talk: Conversation, delta: Delta, frame: bytes, now: float) -> None:
@@ -223,7 +244,11 @@ class Repair:
         talk.fenced = False
         self._next_step(talk, now)
 
+    def _on_revoked(self, talk: Conversation, message: Revoked, frame: bytes, now: float) -> None:
+        self._hear_revoked(message.revocations, now)
+
     _STEPS: ClassVar[dict[type, Callable[..., None]]] = {
+        Revoked: _on_revoked,
         Entries: _on_entries,
         Delta: _on_delta,
         Want: _on_want,
@@ -380,6 +405,12 @@ class Repair:
         if not self._syncs.take(1, now):
             self._local.bounds.hit("syncs_refused", message.asker, "others ask for my view more often than it can be told", now)
             return
+        authority = self._local.authority
+        if message.version and message.revoked != authority.digest:
+            for told in authority.messages():
+                self._answer(token, told)
+        if authority.names_revoked(message.asker):
+            return  # that is all it is told
         self._askers[token] = message.asker
         if len(self._askers) > ASKERS_MAX:
             self._askers.popitem(last=False)
@@ -392,7 +423,8 @@ class Repair:
         me, synced = self._local.me.id, self._local.synced
         for start in range(0, max(1, len(entries)), ENTRIES_PER_FRAME):
             chunk = tuple(entries[start : start + ENTRIES_PER_FRAME])
-            self._answer(token, Entries(me, synced, bytes(bitmap), chunk, start + ENTRIES_PER_FRAME < len(entries)))
+            more = start + ENTRIES_PER_FRAME < len(entries)
+            self._answer(token, Entries(me, synced, bytes(bitmap), chunk, more, authority.digest))
         if not message.version:  # an observer, who has no log and hears of no accusation
             for origin in self._local.table.alive():
                 if origin.state is MemberState.SUSPECTED:
@@ -452,7 +484,11 @@ class Repair:
             for answer in self._author.state_frames(self._local.me):
                 self._local.out.append(Answer(token, answer))
 
+    def _on_told_revoked(self, token: bytes, message: Revoked, frame: bytes, now: float) -> None:
+        self._hear_revoked(message.revocations, now)
+
     _REPLIES: ClassVar[dict[type, Callable[..., None]]] = {
+        Revoked: _on_told_revoked,
         Sync: _on_sync,
         Delta: _on_pushed,
         Want: _on_wanted,

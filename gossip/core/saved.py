@@ -3,9 +3,9 @@
     magic (8)  version (2)  signed (1)  saved at, wall ms (8)   { length (4)  frame } …   [ signature (64) ]  checksum (32)
 
 Each frame is the wire's own: a whole state `(0, v]` of one origin, in parts if it is large. The first is mine, without
-instances, for they ended with me; then come the others. So whatever the wire refuses a file cannot bring either: one decoder
-reads both. A peer that signs signs all of it, with its own key: what it verified then needs no second look. Where that signature
-lacks, a signing peer takes the addresses alone.
+instances, for they ended with me; then come the others, and last what the authority revoked, if there is one. So whatever the
+wire refuses a file cannot bring either: one decoder reads both. A peer that signs signs all of it, with its own key: what it
+verified then needs no second look. Where that signature lacks, a signing peer takes the addresses alone.
 
 Invariants: `decode` returns a value or raises `WireError`, whatever the bytes; what it returns is to be shown and dialled,
 never merged: its usable instances are `STALE`.
@@ -22,9 +22,11 @@ from ..config import Limits
 from ..errors import WireError
 from ..model import Instance, InstanceState, MemberState, join_address
 from ..values import dataclass, field, replace
+from .authority import REVOCATIONS_MAX
+from .certificates import Revocation
 from .codec import Codec, ForeignCluster
 from .local import Local
-from .messages import Delta, Header, Incarnation
+from .messages import Delta, Header, Incarnation, Revoked
 from .selfhood import RISE_START_MAX
 from .signatures import SIGNATURE_BYTES, Signing
 
@@ -71,6 +73,7 @@ class Saved:
     others: tuple[Known, ...]
     saved_ms: int
     proven: bool = True
+    revoked: tuple[bytes, ...] = ()  # each signed by its authority, which is for others to verify
 
     @property
     def contacts(self) -> list[str]:
@@ -141,10 +144,12 @@ class Encoding:
         bytes_max: int,
         pace: Pace = lambda instances: instances,
         sign: Callable[[bytes], bytes] | None = None,
+        revoked: Sequence[Revoked] = (),
     ) -> None:
         self._codec, self._me, self._others, self._sign = codec, me, others, sign
+        self._revoked = [_prefixed(codec.encode(told)) for told in revoked]
         self._saved_ms = saved_ms
-        self._room = bytes_max - _HEAD.size - SIGNATURE_BYTES - CHECKSUM_BYTES
+        self._room = bytes_max - _HEAD.size - SIGNATURE_BYTES - CHECKSUM_BYTES - sum(map(len, self._revoked))
         self._pace = pace
         self.cut = 0
 
@@ -171,12 +176,17 @@ class Encoding:
             if len(whole) <= self._room:
                 self._room -= len(whole)
                 yield whole
+        yield from self._revoked
 
     def _framed(self, known: Known, instances: Iterable[Instance]) -> bytes:
         frames = self._codec.encode_state(
             known.id, known.zone, known.incarnation, known.version, known.header, instances, {}, PIECE_BYTES_MAX
         )
-        return b"".join(part for frame in frames for part in (_LENGTH.pack(len(frame)), frame))
+        return b"".join(map(_prefixed, frames))
+
+
+def _prefixed(frame: bytes) -> bytes:
+    return _LENGTH.pack(len(frame)) + frame
 
 
 # from bytes -----------------------------------------------------------------------------------------------------------
@@ -224,13 +234,14 @@ def _is_mine(body: memoryview, signature: bytes, codec: Codec, signing: Signing)
 def _addresses(saved: Saved) -> Saved:
     """Whoever wrote that may have written anything: somebody to dial is all it tells."""
     others = tuple(replace(known, instances=()) for known in saved.others)
-    return Saved(replace(saved.me, incarnation=(0, 0)), others, saved.saved_ms, proven=False)
+    return Saved(replace(saved.me, incarnation=(0, 0)), others, saved.saved_ms, proven=False, revoked=saved.revoked)
 
 
 def _read(body: memoryview, codec: Codec, limits: Limits, saved_ms: int) -> Saved:
     me: Known | None = None
     others: dict[str, Known] = {}
-    for deltas, weight in _origins(body, codec):
+    revoked: list[bytes] = []
+    for deltas, weight in _origins(body, codec, revoked):
         known = _known(deltas, weight, limits)
         if me is None:
             me = known
@@ -239,15 +250,18 @@ def _read(body: memoryview, codec: Codec, limits: Limits, saved_ms: int) -> Save
     if me is None or me.incarnation[0] >= RISE_START_MAX:
         raise WireError("it does not say whose it is")
     ranked = sorted(others.values(), key=lambda known: (known.incarnation, known.id))
-    return Saved(me, tuple(ranked), saved_ms)
+    return Saved(me, tuple(ranked), saved_ms, revoked=tuple(revoked[:REVOCATIONS_MAX]))
 
 
-def _origins(body: memoryview, codec: Codec) -> Iterator[tuple[list[Delta], int]]:
-    """The states, each with all its parts, and what it weighs."""
+def _origins(body: memoryview, codec: Codec, revoked: list[bytes]) -> Iterator[tuple[list[Delta], int]]:
+    """The states, each with all its parts, and what it weighs; what was revoked is gathered."""
     parts: list[Delta] = []
     weight = 0
     for frame in _frames(body):
         delta = codec.decode(frame)
+        if isinstance(delta, Revoked) and not parts:
+            revoked += [Revocation.of_bytes(raw).raw for raw in delta.revocations]
+            continue
         if not isinstance(delta, Delta) or delta.since or delta.header is None:
             raise WireError("it holds what is no state of a peer")
         if delta.part != len(parts) or (parts and (delta.origin, delta.parts) != (parts[0].origin, parts[0].parts)):

@@ -44,13 +44,16 @@ class Forged(WireError):
 class Signing:
     """How a node signs and verifies. `verify(public key, message, signature)`; without `sign` it only verifies.
 
-    `required`: members that do not sign are refused.
+    `required`: members that do not sign are refused. `certificate`: what I show others; `authority`: the public key of who
+    must have signed what others show, b"" if nobody must. Both as bytes (`certificates.py`).
     """
 
     verify: Callable[[bytes, bytes, bytes], bool]
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
     public: bytes = b""
     required: bool = True
+    certificate: bytes = b""
+    authority: bytes = b""
 
 
 @lru_cache(maxsize=16384)

@@ -52,6 +52,8 @@ class Plan:
     insecure: bool = False
     signing_key: str | bytes | None = field(default=None, repr=False)
     signed: str | None = None
+    certificate: str | None = None
+    authority: str | None = None
     members: int | None = None
     timeout_s: float = TIMEOUT_S
 

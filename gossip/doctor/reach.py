@@ -50,6 +50,8 @@ def _joined(plan: Plan, contacts: Sequence[Met]) -> tuple[float | None, list[Fin
             insecure=True,
             signing_key=plan.signing_key,
             signed=plan.signed,
+            certificate=plan.certificate,
+            authority=plan.authority,
         )
     began = time.time()
     with peer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from random import Random
 
 from ..config import Config
 from ..core.effects import Changed, Happened, Input
@@ -29,6 +30,7 @@ from .settled import settle
 __all__ = ["Cluster", "SimulatedObserver", "SimulatedPeer"]
 
 WALL_START_MS = 1_700_000_000_000
+CERTIFIED_S = 10 * 366 * 86400
 LEAVE_LOOK_S = 0.01
 STEP_S = 0.01  # how often `run_until` looks
 
@@ -55,15 +57,23 @@ class Cluster:
 
     `on_event`: functions called with (peer, Changed or Happened, simulated time) for every event of every peer; `tap`:
     one called with (peer, input) before a peer takes it. Both cost nothing while they are not set. `signed`: every peer has a
-    key of its own, issued by `notary`, and refuses what is not signed.
+    key of its own, issued by `notary`, and refuses what is not signed. `certified`: and a certificate of `authority` for all
+    services, and refuses who has none.
     """
 
     def __init__(
-        self, seed: int = 0, *, config: Config | None = None, network: Network | None = None, signed: bool = False
+        self,
+        seed: int = 0,
+        *,
+        config: Config | None = None,
+        network: Network | None = None,
+        signed: bool = False,
+        certified: bool = False,
     ) -> None:
         self.network = network or Network(seed)
         self.notary = Notary()
-        self._signed = signed
+        self._signed, self._certified = signed, certified
+        self.authority = self.notary.issue(Random(seed))
         self.config = config or Config()
         self.peers: list[SimulatedPeer] = []  # all that were ever started
         self.observers: list[SimulatedObserver] = []
@@ -94,8 +104,8 @@ class Cluster:
         signing: Signing | None = None,
     ) -> SimulatedPeer:
         """Start a peer, by default on a host of its own. `seeds` defaults to the contact of the first peer alive."""
-        if signing is None and self._signed:
-            signing = self.notary.issue(self.network.random)
+        if signing is None and (self._signed or self._certified):
+            signing = self.credentials("*") if self._certified else self.notary.issue(self.network.random)
         self._spawned += 1
         number = self._spawned
         name = name or f"p{number}"
@@ -104,6 +114,28 @@ class Cluster:
         start = _Start(name, given, port, zone, zero_configuration, config, check_reach, signing)
         stem = id or f"{name}-{number:04d}"
         return self._start(start, stem if signing is None else id_of(stem, signing.public), host, wall_skew_s, self.network.now)
+
+    # certificates -----------------------------------------------------------------------------------------------------
+
+    def credentials(self, *services: str, not_after_s: float | None = None) -> Signing:
+        """A new key, with a certificate of this cluster's authority. `not_after_s`: as `wall_s` tells; None: for long."""
+        key, begin = self.notary.issue(self.network.random), WALL_START_MS // 1000
+        end = begin + CERTIFIED_S if not_after_s is None else int(not_after_s)
+        return self.notary.certify(key, self.authority, services, begin - CERTIFIED_S, end)
+
+    def revocation(self, peer: SimulatedPeer) -> bytes:
+        """The authority's word that the certificates of this peer's key are void."""
+        return self.notary.revoke(peer.node.local.me.header.key, self.authority, WALL_START_MS // 1000 + CERTIFIED_S)
+
+    def signing_of(self, peer: SimulatedPeer) -> Signing | None:
+        """With what a peer was started."""
+        return self._starts[peer].signing
+
+    def wall_s(self, now: float) -> float:
+        """What a right wall clock shows at this simulated time."""
+        return WALL_START_MS / 1000 + now
+
+    # many at once -----------------------------------------------------------------------------------------------------
 
     @classmethod
     def settled(cls, size: int, seed: int = 0, *, config: Config | None = None, network: Network | None = None) -> Cluster:
@@ -161,6 +193,7 @@ class Cluster:
             zero_configuration=start.zero_configuration,
             check_reach=start.check_reach,
             signing=start.signing,
+            revoked=saved.revoked if saved is not None else (),
             past=saved.contacts if saved is not None and saved.others else None,
         )
         node.local.codec = self.codec(node.local.config)

@@ -6,8 +6,11 @@ are drawn from the randomness that is handed in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 
+from ..core.certificates import Certificate, Revocation, Sign
 from ..core.local import Chance
 from ..core.signatures import KEY_BYTES, SIGNATURE_BYTES, Signing
 
@@ -24,6 +27,20 @@ class Notary:
         public, private = (chance.getrandbits(8 * KEY_BYTES).to_bytes(KEY_BYTES, "big") for _ in range(2))
         self._private[public] = private
         return Signing(self.verify, lambda message: _hash(private, message), public, required)
+
+    def sign(self, public: bytes) -> Sign:
+        """How the holder of this key signs."""
+        private = self._private[public]
+        return lambda message: _hash(private, message)
+
+    def certify(self, signing: Signing, authority: Signing, services: Sequence[str], not_before: int, not_after: int) -> Signing:
+        """The same key, with a certificate of this authority, which it also demands of others. Times are wall seconds."""
+        made = Certificate.made(signing.public, not_before, not_after, services, self.sign(authority.public))
+        return replace(signing, certificate=made.raw, authority=authority.public)
+
+    def revoke(self, public: bytes, authority: Signing, until: int) -> bytes:
+        """A revocation of that key, by this authority."""
+        return Revocation.made(public, until, self.sign(authority.public)).raw
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         """Whether the holder of this key made this signature of just this message."""

@@ -140,6 +140,12 @@ class SimulatedPeer(Reads):
         drained = dataclasses.replace(instance, origin=self.id, state=InstanceState.DRAINING)
         self.perform(self.node.replace(drained, self.network.now))
 
+    def revoke(self, revocation: bytes) -> bool:
+        """As `Peer.revoke`."""
+        effects, news = self.node.revoke(revocation, self.network.now)
+        self.perform(effects)
+        return news
+
     def report_failure(self, instance: Instance) -> None:
         """As `Peer.report_failure`; the back-off is counted in simulated time."""
         self._note_failure(instance, self.network.now)
@@ -188,7 +194,8 @@ class SimulatedPeer(Reads):
         node, local = self.node, self.node.local
         others = others_of(local, carried_on(self._carried, looked_for=node.looks_back, shown=node.holds_past))
         codec, limits = Codec(local.codec.cluster), local.config.limits
-        pieces = Encoding(codec, me_of(local), others, saved_ms=0, bytes_max=limits.snapshot_bytes_max)
+        revoked, most = local.authority.messages(), limits.snapshot_bytes_max
+        pieces = Encoding(codec, me_of(local), others, saved_ms=0, bytes_max=most, revoked=revoked)
         return decode(b"".join(pieces), codec, limits)
 
     def resume_from(self, saved: Saved) -> None:

@@ -100,11 +100,12 @@ class Stage:
         config: Config | None = None,
         grace_s: float = 10.0,
         signed: bool = False,
+        certified: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.seed, self.size, self.seconds = seed, peers, seconds
         self.random = Random(seed ^ 0x5EED)
-        self.cluster = Cluster(seed, config=config, signed=signed)
+        self.cluster = Cluster(seed, config=config, signed=signed, certified=certified)
         self.network = self.cluster.network
         self.cluster.on_event.append(self.saw)
         self.truth = Truth(grace_s=grace_s)

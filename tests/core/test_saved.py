@@ -13,7 +13,7 @@ import pytest
 
 from gossip.config import Limits
 from gossip.core.codec import Codec
-from gossip.core.messages import Header, Ping
+from gossip.core.messages import Header, Ping, Revoked
 from gossip.core.past import Past
 from gossip.core.saved import ENDED_MAX, MAGIC, VERSION, Encoding, Known, Saved, carried_on, decode, me_of, others_of
 from gossip.core.selfhood import RISE_START_MAX
@@ -259,6 +259,18 @@ def test_a_signing_peer_believes_a_file_of_its_own_key_and_of_any_other_the_addr
         found = decode(strange, CODEC, LIMITS, key)
         assert (found.proven, found.me.incarnation, found.contacts) == (False, (0, 0), [other.contact])
         assert [one.instances for one in found.others] == [()]
+
+
+def test_what_was_revoked_is_saved_and_read_again(make: Any) -> None:
+    me, other = known(make, "me"), known(make, "bb", make.instance("i1"))
+    told = [bytes([number]) * 32 + bytes(72) for number in (1, 2)]
+    content = b"".join(Encoding(CODEC, me, [other], saved_ms=0, bytes_max=1 << 20, revoked=[Revoked(tuple(told))]))
+    found = decode(content, CODEC, LIMITS)
+    assert (found.revoked, [one.id for one in found.others]) == (tuple(told), ["bb"])
+    assert decode(encoded(me, other), CODEC, LIMITS).revoked == ()
+    endless = Revoked((bytes(32) + b"\xff" * 72,))
+    with pytest.raises(WireError, match="without an end"):
+        decode(b"".join(Encoding(CODEC, me, [], saved_ms=0, bytes_max=1 << 20, revoked=[endless])), CODEC, LIMITS)
 
 
 def test_of_a_signed_file_no_bit_may_change_either(make: Any) -> None:

@@ -9,7 +9,8 @@ import random
 from hashlib import blake2b
 from pathlib import Path
 
-from tests.fuzz.targets import CHANNELS, STEP, honest_frames
+from gossip.core.certificates import Certificate, Revocation
+from tests.fuzz.targets import CERTIFICATE, CHANNELS, REVOCATION, STEP, honest_frames
 
 CORPUS = Path(__file__).parent / "corpus"
 STEPS = 24
@@ -32,7 +33,9 @@ STORIES = [story(seed) for seed in range(12)]
 
 def seeds() -> dict[str, list[bytes]]:
     """By target."""
-    return {"codec": list(honest_frames()), "node": STORIES, "observer": STORIES[:4]}
+    words = [Certificate.of_bytes(CERTIFICATE).text, Revocation.of_bytes(REVOCATION).text]
+    signed = [CERTIFICATE, REVOCATION, *(word.encode() for word in words)]
+    return {"codec": list(honest_frames()), "certificate": signed, "node": STORIES, "observer": STORIES[:4]}
 
 
 def main() -> None:

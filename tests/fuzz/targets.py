@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from gossip.config import Config, Limits, Repair
+from gossip.core.certificates import Certificate, Revocation
 from gossip.core.codec import TOPIC_ALL, TOPIC_OBSERVERS, TOPIC_SELF, Codec
 from gossip.core.effects import (
     Answer,
@@ -59,6 +60,7 @@ from gossip.core.messages import (
     Pong,
     Reached,
     Recall,
+    Revoked,
     Sync,
     Want,
 )
@@ -75,6 +77,9 @@ LATER = (2_000, 2)
 FAR = (1 << 62, 3)
 STEP = struct.Struct("!BBBBHBB")  # frame, channel, subject of the channel, damage, place of it, its value, time
 STEPS_MAX = 256
+KEY = bytes(range(32))
+REVOCATION = Revocation.made(KEY, 1 << 34, lambda message: bytes(64)).raw
+CERTIFICATE = Certificate.made(KEY, 1, 1 << 34, ("orders", "orders.*"), lambda message: bytes(64)).raw
 LIMITS = Limits(
     members_max=4,
     floors_max=4,
@@ -101,6 +106,19 @@ def codec(data: bytes) -> None:
     frame = CODEC.encode_delta(message) if isinstance(message, Delta) else CODEC.encode(message)
     assert repr(message)
     assert CODEC.decode(frame) == _unsigned(message)
+
+
+def certificate(data: bytes) -> None:
+    """Any bytes, as a certificate and a revocation, and as the text of one: a value that says them again, or a `WireError`."""
+    for kind in (Certificate, Revocation):
+        for read, given in ((kind.of_bytes, data), (kind.of_text, data.decode("utf-8", "replace"))):
+            try:
+                found = read(given)  # type: ignore[operator]
+            except WireError:
+                continue
+            assert kind.of_text(found.text) == kind.of_bytes(found.raw) == found
+            if isinstance(found, Certificate):
+                assert isinstance(found.covers("orders.eu") or found.when_not(1e9), (bool, str))
 
 
 def _unsigned(message: Message) -> Message:
@@ -145,6 +163,10 @@ def _words() -> Iterator[Message]:
         yield Heartbeat(CODEC.hash(id), LIFE, 1, 0, 42)
         yield History(id, (Event(1, 1.0, EventKind.NOTICE, None, None, None, "so"),), False)
     yield Foreign()
+    yield from (Revoked(revocations) for revocations in ((), (REVOCATION,), (REVOCATION, b"x" * len(REVOCATION))))
+    yield from (Sync("a", LIFE, 3, 0, True, bytes(2048), 7), Entries("a", True, b"\xff" * 32, (), False, 7))
+    signing = Header("a", "10.0.0.11", 7400, 7401, key=KEY, certificate=CERTIFICATE)
+    yield from (_delta("a", 0, 9, header=signing), _delta("a", 9, 10, header=replace(signing, pulse=1)))
 
 
 @lru_cache(maxsize=1)
@@ -331,4 +353,4 @@ def play(stage: Stage, data: bytes) -> None:
         stage.check()
 
 
-TARGETS = {"codec": codec, "node": node, "observer": observer}
+TARGETS = {"codec": codec, "certificate": certificate, "node": node, "observer": observer}

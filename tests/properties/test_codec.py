@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gossip.core import codec as wire
 from gossip.core import fields
+from gossip.core.certificates import REVOCATION_BYTES
 from gossip.core.codec import DELTA_HEAD, PREFIX, Codec, UnknownKind
 from gossip.core.messages import (
     BUCKETS,
@@ -34,6 +35,7 @@ from gossip.core.messages import (
     Pong,
     Reached,
     Recall,
+    Revoked,
     Sync,
     Want,
 )
@@ -68,6 +70,15 @@ headers = st.builds(
     interval_ms=st.integers(1, fields.INTERVAL_MS_MAX),
     boot_ms=numbers,
     boot_nonce=st.integers(0, fields.NONCE_MAX),
+    extra=extras,
+) | st.builds(
+    Header,
+    name=ids,
+    host=addresses,
+    contact_port=ports,
+    publisher_port=ports,
+    key=st.binary(min_size=fields.KEY_BYTES, max_size=fields.KEY_BYTES),
+    certificate=st.binary(min_size=1, max_size=200),
     extra=extras,
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=15)
@@ -118,6 +129,8 @@ entries = st.lists(st.builds(Entry, origin=ids, incarnation=lives, version=numbe
 charges = st.builds(Charge, subject=ids, incarnation=lives, pulse=pulses, evidence=st.sampled_from(Evidence))
 bits = st.binary(min_size=BUCKETS // 8, max_size=BUCKETS // 8)
 sums = st.binary(min_size=8, max_size=8).map(lambda eight: eight * BUCKETS)
+digests = st.integers(1, 2**64 - 1)  # 0 is not said
+revocations = st.binary(min_size=REVOCATION_BYTES, max_size=REVOCATION_BYTES)
 prose = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), max_size=40)
 members = st.builds(
     Member,
@@ -158,8 +171,13 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
     ),
     Ping: st.builds(Ping, asker=ids, incarnation=lives, pulse=pulses),
     Pong: st.builds(Pong, id=ids, incarnation=lives, pulse=pulses, version=numbers, held_alive=st.booleans()),
-    Sync: st.builds(Sync, asker=ids, incarnation=lives, version=numbers, pulse=pulses, synced=st.booleans(), sums=sums),
-    Entries: st.builds(Entries, sender=ids, synced=st.booleans(), buckets=bits, entries=entries, more=st.booleans()),
+    Sync: st.builds(
+        Sync, asker=ids, incarnation=lives, version=numbers, pulse=pulses, synced=st.booleans(), sums=sums, revoked=digests
+    ),
+    Entries: st.builds(
+        Entries, sender=ids, synced=st.booleans(), buckets=bits, entries=entries, more=st.booleans(), revoked=digests
+    ),
+    Revoked: st.builds(Revoked, revocations=st.lists(revocations, max_size=3).map(tuple)),
     Want: st.builds(Want, entries=entries),
     Done: st.builds(Done, sender=ids),
     Foreign: st.just(Foreign()),

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from gossip.core import dialer, linking, local, merge, node, origin, overlay, selfhood, table
 from gossip.core.cases import Cases
+from gossip.core.certificates import Certificate, Revocation
 from gossip.core.digests import Digests
 from gossip.core.heartbeats import Heartbeats
 from gossip.core.origin import Outcome
@@ -186,6 +187,18 @@ def believe_what_is_not_signed() -> None:
     Seal.accepts = lambda self, delta, frame, known: True
 
 
+def check_no_services() -> None:
+    Certificate.covers = lambda self, service: True
+
+
+def believe_any_revocation() -> None:
+    Revocation.signed_by = lambda self, authority, verify: True
+
+
+def let_certificates_never_end() -> None:
+    Certificate.when_not = lambda self, wall_s: ""
+
+
 def believe_three_who_say_closed() -> None:
     Cases._found_closed = lambda self, one, case: True
 
@@ -220,6 +233,9 @@ MUTATIONS = {
         Mutation("newcomer", "link a newcomer everywhere at once", "newcomers", link_a_newcomer_everywhere_at_once, 60, 0.1),
         Mutation("digests", "compare no digests", "partition", compare_no_digests, 10, 0.7),
         Mutation("signatures", "believe what is not signed", "insiders", believe_what_is_not_signed, 12, 0.1),
+        Mutation("services", "do not check which services a certificate covers", "authority", check_no_services, 12, 0.3),
+        Mutation("revocations", "believe any revocation", "authority", believe_any_revocation, 12, 0.3),
+        Mutation("expiry", "let certificates never end", "authority", let_certificates_never_end, 12, 0.3),
         Mutation("closed", "believe three who say closed", "insiders", believe_three_who_say_closed, 20, 0.3),
         Mutation("beats", "hear heartbeats that are not signed", "insiders", hear_any_heartbeat, 12, 0.05),
         Mutation("lives", "believe in lives that nobody signed", "insiders", believe_in_lives_that_nobody_signed, 20, 0.3),

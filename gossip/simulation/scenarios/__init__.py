@@ -18,7 +18,7 @@ from ...config import Config
 from ...errors import ConfigError
 from ..checkers import Broken
 from ..stage import Report, Stage
-from . import deaths, insiders, joining, lives, mix, splits, weather
+from . import authority, deaths, insiders, joining, lives, mix, splits, weather
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Scenario:
     grace_s: float = 10.0
     least: int = 3
     signed: bool = False  # whether all peers have keys, and refuse what is not signed
+    certified: bool = False  # whether there is an authority as well
     seeds: int = 10  # with which `make sim` plays it
 
     def quick(self) -> Scenario:
@@ -84,6 +85,9 @@ _ALL = (
     Scenario("insiders", "22", "a tenth of the peers forge, alter, replay, delete, inflate numbers and flood; all sign",
              insiders.insiders, 20, 0.3, "0 forged, altered or replayed registrations accepted, 0 deleted; honest peers converge",
              few=12, brief=0.2, grace_s=15.0, signed=True, seeds=100),
+    Scenario("authority", "22", "certificates forged, borrowed, missing, narrow, expired, revoked in mid-run; false revocations",
+             authority.authority, 20, 0.5, "0 shown that no certificate covers; revoked: gone ≤ 1 s; nobody else put out",
+             few=12, brief=0.3, grace_s=15.0, certified=True, seeds=100),
     Scenario("half-change", "28", "killed in the middle of a change; a change that arrives after the verdict", deaths.half_change,
              30, 1.0, "stays dead; no second life", few=24, brief=0.5),
     Scenario("two-of-one-host", "29", "two peers of one host die together", deaths.two_of_one_host, 30, 0.2,
@@ -123,8 +127,9 @@ def play(
         raise ConfigError(f"the scenario {chosen.name!r} needs {chosen.least} peers or more, not {size}")
     seconds = 60 * (chosen.minutes if minutes is None else minutes)
     stage = Stage(
-        seed, peers=size, seconds=seconds, config=chosen.config, grace_s=chosen.grace_s, signed=chosen.signed, progress=progress
-    )
+        seed, peers=size, seconds=seconds, config=chosen.config, grace_s=chosen.grace_s, signed=chosen.signed,
+        certified=chosen.certified, progress=progress,
+    )  # fmt: skip
     started, began = time.perf_counter(), stage.now
     with _without_collector():
         _run(chosen, stage)
