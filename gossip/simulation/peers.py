@@ -1,4 +1,4 @@
-"""Simulated peers: the real `Node` and the real catalogue, with the virtual network in place of the bus."""
+"""Simulated peers: the real `Node`, with the virtual network in place of the bus; what it tells is kept by `told.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ..catalogue.balance import Balance
-from ..catalogue.catalogue import Catalogue
-from ..catalogue.events import EventLog
 from ..catalogue.inherited import LastView
-from ..catalogue.reads import Reads
 from ..core.codec import Codec
 from ..core.effects import (
     Answer,
@@ -44,37 +40,34 @@ from ..core.effects import (
 from ..core.node import Node
 from ..core.observer import ObserverNode
 from ..core.saved import Encoding, Known, Saved, carried_on, decode, me_of, others_of
-from ..model import Event, Instance, InstanceState, Member, checked_instance
+from ..model import Instance, InstanceState, checked_instance
 from . import links as wiring
 from .links import Link, Supervised, Talk
 from .network import RTO_S, SYN_RTO_S
 from .streams import Connection, Pipe
+from .told import Told
 
 if TYPE_CHECKING:
     from .cluster import Cluster
 
-UNLOGGED_MAX = 4096  # events kept until somebody asks for the log
 WAIT_MAX_S = 1.0  # the bus ticks at least so often
 TOPIC_BYTES = 9
 _AT = ord("@")
 NEVER = float("inf")
 
 
-class SimulatedPeer(Reads):
+class SimulatedPeer(Told):
     """One peer of a simulated cluster; answers all read calls as a real one does."""
 
     def __init__(self, cluster: Cluster, node: Node, number: int, host: str, contact: str, publisher: str) -> None:
+        super().__init__(node, cluster.network)
         self.cluster = cluster
-        self.network = cluster.network
-        self.node = node
         self.number = number  # of all that were started, in order
         self.host, self.contact, self.publisher = host, contact, publisher
         self.machine = cluster.network.host(host)
         self.running = True
         self.paused = False
         self.wall_skew_s = 0.0
-        self.history: list[Happened] = []
-        self.recollected: dict[int, tuple[Event, ...]] = {}
         self.links: dict[str, Supervised] = {}  # wanted, by endpoint
         self.index: dict[bytes, dict[Pipe, None]] = {}  # topic -> who gets it
         self.askers: dict[bytes, Talk] = {}
@@ -82,14 +75,7 @@ class SimulatedPeer(Reads):
         self.topics: set[bytes] = set()
         self.when_resumed: list[Callable[[], object]] = []
         self._calls: dict[int, Talk | None] = {}
-        self._zone = node.local.me.zone
-        self._balance = Balance(node.local.config.balancing, clock=lambda: cluster.network.now)
-        self._views = Catalogue()
         self._carried: tuple[Known, ...] = ()
-        self._unseen: list[Changed] = []  # changes that no reader has looked at yet
-        self._log: EventLog | None = None
-        self._logged_at = 0.0
-        self._unlogged: deque[tuple[float, Changed | Happened]] = deque(maxlen=UNLOGGED_MAX)
         self._deaf = False  # paused, clogged or slow: inputs wait
         self._still = False  # paused or slow: ticks wait as well
         self._clogged = False
@@ -151,42 +137,6 @@ class SimulatedPeer(Reads):
         self._note_failure(instance, self.network.now)
         self.perform(self.node.report_failure(instance.key, self.network.now))
 
-    def members(self) -> dict[str, Member]:
-        """The living members by id."""
-        return {origin.id: origin.member() for origin in self.node.local.table.alive()}
-
-    def why(self, name: str) -> tuple[Event, ...]:
-        """As `Peer.why`: the last 64 events about a member or an instance; `at` is simulated time."""
-        origins = self.node.local.table.origins.values()
-        return self.log.why({name, *(origin.id for origin in origins if origin.header.name == name)})
-
-    @property
-    def log(self) -> EventLog:
-        """The events, as a peer's own log keeps them. Made on first use, of the last `UNLOGGED_MAX` of them."""
-        if self._log is None:
-            self._log = EventLog(self.node.local.config.limits, wall=lambda: self._logged_at)
-            for at, effect in self._unlogged:
-                self._record(at, effect)
-            self._unlogged.clear()
-        return self._log
-
-    def _record(self, at: float, effect: Changed | Happened) -> None:
-        if self._log is None:
-            self._unlogged.append((at, effect))
-            return
-        self._logged_at = at
-        self._log.record([effect] if isinstance(effect, Changed) else (), [effect] if isinstance(effect, Happened) else ())
-
-    @property
-    def _catalogue(self) -> Catalogue:  # type: ignore[override]
-        """What readers read: changes are applied, in one batch, when the next one comes."""
-        if self._unseen:
-            changes, self._unseen = self._unseen, []
-            self._views.apply(changes)
-        if isinstance(self._views, LastView) and not self.node.holds_past:
-            self._views = self._views.own
-        return self._views
-
     # what is saved ----------------------------------------------------------------------------------------------------
 
     def saved(self) -> Saved:
@@ -202,7 +152,7 @@ class SimulatedPeer(Reads):
         """Begin with what an earlier life kept."""
         self._carried = saved.others
         if saved.others:
-            self._views = LastView.of(instance for known in saved.others for instance in known.instances)
+            self.show_first(LastView.of(instance for known in saved.others for instance in known.instances))
 
     # the shell --------------------------------------------------------------------------------------------------------
 
@@ -427,14 +377,6 @@ class SimulatedPeer(Reads):
     def _recollect(self, effect: Recollected) -> None:
         self.recollected[effect.call] = effect.events
 
-    def _happened(self, effect: Happened) -> None:
-        self.history.append(effect)
-        self._event(effect)
-
-    def _changed(self, effect: Changed) -> None:
-        self._unseen.append(effect)
-        self._event(effect)
-
     def _blame(self, effect: Blame) -> None:
         if isinstance(effect.source, str):
             self.feed(Blamed(effect.source))
@@ -445,8 +387,8 @@ class SimulatedPeer(Reads):
             supervised.shun(effect.seconds)
 
     def _event(self, effect: Changed | Happened) -> None:
+        self.note(effect)
         now = self.network.now
-        self._record(now, effect)
         for hook in self.cluster.on_event:
             hook(self, effect, now)
 
@@ -465,8 +407,8 @@ class SimulatedPeer(Reads):
         Blame: _blame,
         Shun: _shun,
         Recollected: _recollect,
-        Happened: _happened,
-        Changed: _changed,
+        Happened: _event,
+        Changed: _event,
     }
 
     # the end ------------------------------------------------------------------------------------------------------------
