@@ -119,7 +119,7 @@ class Links:
     handshake_timeout_s: float = 3.0  # more: slow peers are spared, strangers on our ports hold a connection longer
     connect_timeout_s: float = 2.0  # more: slow networks are spared, dead hosts are given up later
     queue_messages_max: int = 2000  # ZeroMQ high-water mark of what is sent; more: longer bursts, more memory per slow reader
-    messages_per_s: int = 5000  # from one link, asker or answerer, which is then cut; more: busier clusters, longer floods
+    messages_per_s: int = 5000  # from one asker or answerer, which is then cut; a link may hold 10 s' worth; more: longer floods
     subscriptions_per_s: int = 50  # likewise subscriptions from one connection; as above
     handshakes_max: int = 32  # unfinished ones per socket, above which the oldest are hung up on; more: more memory to strangers
     connections_max: int = 4096  # others' connections per socket; above, the newest is hung up on; more: larger clusters

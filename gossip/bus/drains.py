@@ -12,6 +12,7 @@ others nor the tick from their turn. A socket whose drain failed is left alone f
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ HEARD_PER_TURN = 500
 ASKED_PER_TURN = 200
 SUBSCRIPTIONS_PER_TURN = 1000
 FLOODED_PER_TURN = 5000  # questions of those who were cut off for a flood, which are dropped unread
+AHEAD_S = 10  # so many seconds' worth of messages of links may wait, before the one that brought most of them is cut
+AHEAD_BYTES_MAX = 64 * 1024 * 1024
 FLOODED_SHUN_S = 60.0  # a link that flooded is dialled again after so long
 ASIDE_S = 0.1
 NEVER = float("inf")
@@ -74,6 +77,7 @@ class Drains:
         self._sub = sockets.subscriber
         self._heard = Flood(config.messages_per_s, descriptor_of, patient=True)
         self._heard_most = config.messages_per_s
+        self._ahead: deque[tuple[bytes | None, zmq.Frame]] = deque()  # read, and not handed on yet
         self._publisher = _Port(
             sockets.publisher, sockets.publisher_doors, config.subscriptions_per_s, Flood(config.subscriptions_per_s)
         )
@@ -98,8 +102,11 @@ class Drains:
     def rest(self, ready: list[tuple[Any, int]], now: float) -> None:
         """A turn begins with these sockets ready: what the others held is read to the end. O(ready)."""
         named = {source for source, _ in ready}
-        if self._sub not in named and self._sub not in self._aside:  # what a link may bring counts from when it was seen empty
-            self._heard.emptied(now)
+        if self._sub not in named and self._sub not in self._aside:
+            if self._ahead:
+                self._survives(*self._of[self._sub], now)
+            else:  # what a link may bring counts from when it was seen empty
+                self._heard.emptied(now)
         for port in (self._publisher, self._contact):
             if port.unread and port.socket not in named and port.socket not in self._aside:
                 self._survives("opening a port again", self._emptied, port, now)
@@ -121,26 +128,30 @@ class Drains:
             self._poller.register(socket, zmq.POLLIN)
 
     def next_deadline(self) -> float:
-        """When `tick` is due."""
+        """When a turn is due: at once while there is something to hand on."""
+        if self._ahead:
+            return -NEVER
         return min(self._aside.values()) if self._aside else NEVER
 
     # what others say --------------------------------------------------------------------------------------------------
 
     def hear(self, now: float) -> None:
         """Read what the links brought."""
-        feed, taken = self._feed, 0
-        took = self._heard.took
+        feed, took, ahead = self._feed, self._heard.took, self._ahead
         self._heard.begin(now)
-        for heard, frame in whole_frames(self._sub, HEARD_PER_TURN):
-            taken += 1
-            if took(frame) and self._shun(frame, now):
-                continue
+        fresh = whole_frames(self._sub, HEARD_PER_TURN)
+        for _ in range(HEARD_PER_TURN):
+            item = ahead.popleft() if ahead else next(fresh, None)
+            if item is None:
+                self._heard.emptied(now)
+                return
+            heard, frame = item
+            if took(frame):
+                self._look_ahead(now)
             if heard is None:
                 self._hush.tell("frames_multipart", now, "a stranger published a message of several parts")
             else:
                 feed(Heard(heard, frame), now)
-        if taken < HEARD_PER_TURN:
-            self._heard.emptied(now)
 
     def _subscriptions(self, now: float) -> None:
         port, taken = self._publisher, 0
@@ -215,15 +226,37 @@ class Drains:
         text = f"{whose} brought more than {port.most} messages within a second: the connection was cut off"
         self._hush.full("connections_flooded", now, text)
 
+    def _look_ahead(self, now: float) -> None:
+        """Links go on bringing more than `messages_per_s`. An honest peer at full speed may, but is no quicker than this one is
+        at reading alone; so read on without handing it on. If no end is seen then, cut the link that brought most.
+        """
+        ahead, most, size = self._ahead, AHEAD_S * self._heard_most, 0
+        for item in whole_frames(self._sub, most + 1 - len(ahead)):
+            ahead.append(item)
+            size += len(item[1])
+            if size > AHEAD_BYTES_MAX:
+                break
+        if len(ahead) > most or size > AHEAD_BYTES_MAX:
+            of_source: dict[str | None, list[zmq.Frame]] = {}
+            for _, frame in ahead:
+                of_source.setdefault(descriptor_of(frame), []).append(frame)
+            flood = max(of_source.values(), key=len)
+            if self._shun(flood[0], now):
+                dropped = set(map(id, flood))
+                kept = [item for item in ahead if id(item[1]) not in dropped]
+                ahead.clear()
+                ahead.extend(kept)
+        self._heard.emptied(now)
+
     def _shun(self, frame: zmq.Frame, now: float) -> bool:
-        """A link brought too much. Whether it was one, and is cut."""
+        """Cut the link that brought this. Whether there was one."""
         endpoint = link_of(frame)
         if endpoint is None or self._links.state(endpoint) is None:
             return False
         self._links.shun(endpoint, now + FLOODED_SHUN_S)
         text = (
-            f"the link to {endpoint} brought more than {self._heard_most} messages within a second; "
-            f"it is cut for {FLOODED_SHUN_S:g} s"
+            f"the link to {endpoint} brought more than {self._heard_most} messages a second, and more than "
+            f"{AHEAD_S * self._heard_most} waited; it is cut for {FLOODED_SHUN_S:g} s"
         )
         self._hush.full("links_flooded", now, text)
         return True

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import zmq
 
+from gossip.bus.drains import AHEAD_S
 from gossip.bus.floods import STALL_S, WEIGHT_BYTES, Flood, cut_off, received_from
 from gossip.bus.sockets import NEVER_MS, Sockets
 from gossip.config import Config, Links
-from gossip.core.effects import Asked, Connect, Listen, Subscribed
+from gossip.core.effects import Asked, Connect, Heard, Listen, Subscribed
 from gossip.model import EventKind
 
 Until = Callable[..., Any]
@@ -230,7 +231,30 @@ def test_a_link_that_floods_is_dropped_for_a_minute_and_others_stay(
         for _ in range(1000):
             publishers[1].send(b"*more")
     assert running.thread.counters["links_flooded"] == 1
-    assert running.thread.links_up == 1
+    until(lambda: running.thread.links_up == 1)
     assert until(lambda: notices(running, endpoints[1]))
     publishers[0].send(b"*honest")
     until(lambda: any(heard.frame == b"*honest" for heard in running.node.inputs if hasattr(heard, "frame")))
+
+
+def test_a_link_that_brought_much_at_once_is_kept_and_all_of_it_is_heard(
+    running: Any, context: zmq.Context[Any], until: Until
+) -> None:
+    publisher = context.socket(zmq.XPUB)
+    publisher.setsockopt(zmq.SNDHWM, 0)
+    endpoint = f"127.0.0.1:{publisher.bind_to_random_port('tcp://127.0.0.1')}"
+    running.call(Listen(b"*"), Connect(endpoint))
+    assert publisher.poll(10_000)
+    most = 100 * AHEAD_S  # of the bound of a second, in this file
+
+    def burst(now: float) -> Any:  # on the bus thread, so that it finds all of it waiting
+        for number in range(most):
+            publisher.send(b"*%d" % number)
+        time.sleep(0.2)  # until libzmq has received it, of which nothing tells
+        return [], None
+
+    running.thread.mailbox.call(burst, 30.0)
+    until(lambda: sum(isinstance(heard, Heard) for heard in running.node.inputs) == most)
+    assert [heard.frame for heard in running.node.inputs if isinstance(heard, Heard)] == [b"*%d" % n for n in range(most)]
+    assert "links_flooded" not in running.thread.counters
+    assert running.thread.links_up == 1
