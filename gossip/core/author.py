@@ -55,13 +55,13 @@ class Author:
 
     # lives ------------------------------------------------------------------------------------------------------------
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """The first delta of my first life: my header."""
         local = self._local
         first = self._delta(since=0, header=self._me.header)
         self._me.apply(first, b"", log_deltas_min=local.config.repair.log_deltas_min)
         self._me.base = ()  # nobody's words but mine: I can say all anew at any time
-        self._membership.admit(self._me, now)
+        self._membership.admit(self._me)
 
     def rise_above(self, incarnation: Incarnation) -> None:
         """Somebody speaks of a higher life of mine: begin one above it, re-issuing everything in one step."""
@@ -97,7 +97,7 @@ class Author:
         for frame in frames:
             self._local.broadcast(frame)
 
-    def take_new_id(self, id: str, now: float) -> None:
+    def take_new_id(self, id: str) -> None:
         """Go on as another peer, with all my instances: the id belongs to an older process."""
         local, former = self._local, self._me
         local.out.append(Unlisten(TOPIC_SELF + former.hash))
@@ -114,7 +114,7 @@ class Author:
         local.overlay.me = me.hash
         local.fan.turn_to(me.hash)
         local.out.append(Listen(TOPIC_SELF + me.hash))
-        self._membership.admit(me, now)
+        self._membership.admit(me)
         self._membership.show_end(former, f"{former.id} takes the id {id}")
         self._spread_state()
 

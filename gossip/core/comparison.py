@@ -69,7 +69,7 @@ class Comparison:
 
 
 def _is_behind(table: Table, entry: Entry) -> bool:
-    known = table.origins.get(entry.origin) or table.floors.get(entry.origin)
+    known = table.known(entry.origin)
     return known is None or (known.incarnation, known.version) < (entry.incarnation, entry.version)
 
 

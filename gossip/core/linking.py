@@ -14,7 +14,7 @@ NEVER = float("inf")
 
 
 class Linker:
-    """Owns the mesh's aim. `dirty` lives in `Local`: whoever changes members sets it."""
+    """Owns the mesh's aim. `links_dirty` is in `Local`: whoever changes members sets it."""
 
     def __init__(self, local: Local, mesh: Mesh) -> None:
         self._local = local

@@ -73,7 +73,6 @@ class Local:
         self.links_dirty = True
         self.synced = False
         self.observed = False  # whether anybody listens to `+`; nothing is published there while nobody does
-        self.members_changed_at = 0.0
         self.started_at = 0.0
 
     # sending ----------------------------------------------------------------------------------------------------------

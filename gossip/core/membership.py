@@ -24,11 +24,11 @@ class Membership:
     def __init__(self, local: Local) -> None:
         self._local = local
 
-    def admit(self, origin: Origin, now: float) -> None:
+    def admit(self, origin: Origin) -> None:
         """A member that was not known."""
         local = self._local
         local.table.add(origin)
-        self._place(origin, now)
+        self._place(origin)
         self.show(origin, {}, f"registered by {origin.id}")
         local.happened(
             EventKind.MEMBER_JOINED, origin.id, f"{origin.id} joined from {origin.contact}", after=origin.member()
@@ -60,7 +60,7 @@ class Membership:
         local.overlay.remove(origin.hash)
         if local.table.shed():
             local.bounds.hit("settled_shed", origin.id, f"more than {SETTLED_MAX} members ended lately; numbers are kept", now)
-        self._mark(now)
+        local.links_dirty = True
         kind = EventKind.MEMBER_LEFT if state is MemberState.LEFT else EventKind.MEMBER_DEAD
         self._happened(kind, origin, reason, before)
 
@@ -73,12 +73,12 @@ class Membership:
             table.remove(origin)
         table.floors.clear()
 
-    def restore(self, origin: Origin, now: float, *, new_life: bool) -> None:
+    def restore(self, origin: Origin, *, new_life: bool) -> None:
         """It lives after all (a refutation), or again (a new life)."""
         local = self._local
         before = origin.member()
         local.table.revive(origin)
-        self._place(origin, now)
+        self._place(origin)
         kind, what = (EventKind.MEMBER_JOINED, "came back") if new_life else (EventKind.MEMBER_REFUTED, "refuted its death")
         reason = f"{origin.id} {what}"
         self.show(origin, {}, reason)
@@ -93,7 +93,7 @@ class Membership:
             if origin.alive:
                 self.settle(origin, ended, belief.reason, now)
         elif not origin.alive:
-            self.restore(origin, now, new_life=belief.kind is EventKind.MEMBER_JOINED)
+            self.restore(origin, new_life=belief.kind is EventKind.MEMBER_JOINED)
         elif belief.kind is EventKind.MEMBER_SUSPECTED:
             self.suspect(origin, belief.reason)
         else:
@@ -133,10 +133,6 @@ class Membership:
         if changed is not None:
             self._local.out.append(changed)
 
-    def _place(self, origin: Origin, now: float) -> None:
+    def _place(self, origin: Origin) -> None:
         self._local.overlay.add(origin.hash)
-        self._mark(now)
-
-    def _mark(self, now: float) -> None:
         self._local.links_dirty = True
-        self._local.members_changed_at = now

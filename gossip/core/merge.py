@@ -197,7 +197,7 @@ class Merger:
             local.table.release(origin)
             return Taken(Outcome.OLD_LIFE)
         local.show(*frames)
-        self._membership.admit(origin, now)
+        self._membership.admit(origin)
         self._meet_signer(origin, now)
         return Taken(Outcome.APPLIED, frames)
 
@@ -323,7 +323,7 @@ class Merger:
             return False
         if self._is_full(origin.id, now):
             return False
-        membership.restore(origin, now, new_life=origin.incarnation > life[0])
+        membership.restore(origin, new_life=origin.incarnation > life[0])
         return True
 
     def _take_early(self, origin: Origin, now: float) -> None:

@@ -83,7 +83,7 @@ EXPIRE_INTERVAL_S = 60.0
 RESUME_DIALS = 2
 FLOODED_MAX = 256  # refutations passed on to all subscribers in a second; less: in a split with a bridge the living are buried
 NEVER = float("inf")
-_AT, _STAR = TOPIC_SELF[0], TOPIC_ALL[0]
+_AT = TOPIC_SELF[0]
 _ENVELOPE_KIND = ord("D")
 
 
@@ -254,7 +254,7 @@ class Node:
         self._last_tick = local.started_at = now
         self._heard_somebody(now)
         local.out += [Listen(TOPIC_SELF + local.me.hash), Listen(TOPIC_ALL)]
-        self._author.begin(now)
+        self._author.begin()
         self._heartbeats.begin(now)
         self._next_expiry = now + EXPIRE_INTERVAL_S
         self._dialer.start(now)

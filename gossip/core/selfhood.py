@@ -128,10 +128,10 @@ class Selfhood:
         if delta.incarnation <= self._local.me.incarnation or self.leaving:
             return
         self._rises = [*(at for at in self._rises if now - at < RISE_WINDOW_S), now][-RISES_MAX:]
-        if not self._step_aside(delta.header, now):
+        if not self._step_aside(delta.header):
             self._rise_above(delta.incarnation, now)
 
-    def _step_aside(self, other: Header | None, now: float) -> bool:
+    def _step_aside(self, other: Header | None) -> bool:
         """Whether the id is another's by right, and I took a new one."""
         me = self._local.me
         if other is None or (other.boot_ms, other.boot_nonce) == (me.header.boot_ms, me.header.boot_nonce):
@@ -147,5 +147,5 @@ class Selfhood:
             return False
         self._rises = []
         stem = f"{me.header.name}-{self._local.chance.getrandbits(48):012x}"
-        self._author.take_new_id(self._local.seal.own_id(stem), now)
+        self._author.take_new_id(self._local.seal.own_id(stem))
         return True

@@ -165,10 +165,9 @@ class Table:
         """All dead and left origins whose state is still held."""
         return (origin for origin in self.origins.values() if not origin.alive)
 
-    def life_of(self, id: str) -> tuple[Incarnation, int] | None:
-        """(incarnation, pulse) last known of an id, from its state or its floor."""
-        known = self.origins.get(id) or self.floors.get(id)
-        return known.life if known else None
+    def known(self, id: str) -> Origin | Floor | None:
+        """The numbers last known of an id: its state's, else its floor's."""
+        return self.origins.get(id) or self.floors.get(id)
 
     def expire(self, now: float, *, state_s: float, retention_s: float, floors_max: int) -> list[str]:
         """States of the long dead become floors, floors end with the retention or beyond their bound. Returns what ended."""

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from .. import AsyncPeer, Event, EventKind, Instance, Member, PeerClosed
+from .. import AsyncPeer, Event, EventKind, Member, PeerClosed
 
 SUSPECTED_MAX = 4096  # members whose suspicion is timed at once
 OF_MEMBERS = (EventKind.MEMBER_JOINED, EventKind.MEMBER_DEAD, EventKind.MEMBER_LEFT, EventKind.RESYNC)
@@ -77,9 +77,3 @@ class News:
             took = now - self._suspected_at.pop(id, now)
             for tell in self._detected:
                 tell(took)
-
-
-def service_of(event: Event) -> str | None:
-    """The service an event is about, if any."""
-    known = event.after or event.before
-    return known.service if isinstance(known, Instance) else None

@@ -65,7 +65,7 @@ class Shown:
 
 
 class Checkers:
-    """Watches one cluster. `broken` holds what was found, at most `BROKEN_MAX`; `false_deaths` and others count."""
+    """Watches one cluster. `broken` holds what was found, at most `BROKEN_MAX`; `counts` tells how often, by kind."""
 
     def __init__(self, cluster: Cluster, truth: Truth, *, seed: int) -> None:
         self.cluster, self.truth, self.seed = cluster, truth, seed

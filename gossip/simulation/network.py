@@ -116,7 +116,6 @@ class Network:
         self.now = START_S
         self.events = 0
         self.overflowed = 0  # messages dropped at a high-water mark
-        self.spoiled = 0  # messages the harsh network dropped
         self.hosts: dict[str, Host] = {}
         self.calm = True  # no loss, cut or harshness anywhere, one weather: streams take their short way
         self.heap: list[tuple[float, int, Callable[..., object], object]] = []

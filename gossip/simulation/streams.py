@@ -107,7 +107,6 @@ class Pipe:
         if harsh is not GENTLE and not self.commands:
             draw = self.network.random.random
             if harsh.drop and draw() < harsh.drop:
-                self.network.spoiled += 1
                 return
             copies += harsh.duplicate > 0 and draw() < harsh.duplicate
             if harsh.reorder_s:

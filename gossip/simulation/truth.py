@@ -6,7 +6,7 @@ the one act that made it. The checkers judge the peers by this book alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..core.messages import InstanceKey
@@ -178,7 +178,3 @@ class Truth:
             for split in self._splits
             if split.ended + self.grace_s >= now and one in split.group_of and other in split.group_of
         )
-
-    def marks_of(self, instances: Iterable[Instance]) -> Iterator[str]:
-        """The marks of what a reader was shown; "" for what the driver never made."""
-        return (instance.labels.get(MARK, "") for instance in instances)

@@ -80,7 +80,7 @@ class Bench:
             moved_on=self.detector.reconcile,
             voids=self.detector.cases.voids,
         )
-        self.author.begin(0.0)
+        self.author.begin()
         self.effects()
 
     def _ping(self, origin: Origin, now: float) -> bool:

@@ -233,7 +233,7 @@ def test_a_new_id_takes_all_instances_along(bench: Any, make: Any) -> None:
     former = bench.local.me.hash
     register(bench, make, ttl_s=10.0)
     bench.effects()
-    bench.author.take_new_id("other", 1.0)
+    bench.author.take_new_id("other")
     effects = bench.effects(Listen, Unlisten, Changed, Publish)
     assert Unlisten(b"@" + former) in effects
     assert Listen(b"@" + make.codec.hash("other")) in effects

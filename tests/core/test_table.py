@@ -97,14 +97,14 @@ def test_of_the_long_dead_only_the_floor_is_kept(table: Table, add: Any) -> None
     assert a.id not in table.origins
     assert a.hash not in table.by_hash
     assert table.floors["a"].version == 7
-    assert table.life_of("a") == a.life
+    assert table.known("a") is table.floors["a"]
 
 
 def test_a_floor_ends_with_the_retention_counted_from_the_death(table: Table, add: Any) -> None:
     table.settle(add("a"), MemberState.DEAD, 100.0)
     table.expire(1100.0, state_s=600, retention_s=1000, floors_max=10)
     assert table.expire(1100.1, state_s=600, retention_s=1000, floors_max=10) == ["a"]
-    assert table.life_of("a") is None
+    assert table.known("a") is None
 
 
 def test_floors_beyond_their_bound_end_oldest_first(table: Table, add: Any) -> None:
