@@ -37,7 +37,7 @@ lint: $(VENV)/installed-dev ## ruff, mypy, bandit, and the audit
 audit: $(VENV)/installed-dev ## published vulnerabilities of what is installed; says so where the service cannot be reached
 	@$(PY) .ci/audit.py
 
-fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SECONDS=60; ARGS="codec", "certificate", "node" or "observer" for one
+fuzz: $(VENV)/installed-fuzz ## the codec and the node against a fuzzer, for SECONDS=60; ARGS="codec", "certificate", "node", "court" or "observer" for one
 	@$(PY) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
 
 sim: $(VENV)/installed-dev ## the whole fault matrix on simulated peers, written into docs/faults.md; hours; ARGS="--quick --seeds 1" is small

@@ -19,6 +19,8 @@ from gossip import AsyncPeer, ConfigError, EventKind, Observer, Peer, Registrati
 from gossip.authority import Authority, authority_of, new_authority, public_key_of, public_text
 from gossip.cli.main import main
 from gossip.core.certificates import Certificate, Revocation
+from gossip.core.effects import Publish
+from gossip.core.messages import Revoked
 from gossip.core.signatures import fingerprint
 from gossip.signing import SigningKey
 
@@ -347,3 +349,55 @@ def test_the_command_tells_a_running_cluster_and_waits_until_the_holder_is_gone(
     assert not sees(first, bad)
     assert bad.id.endswith(f"@{fingerprint(victim.key)}")
     assert public_text(victim.key).startswith("gossip-public-key:")
+
+
+def test_a_cluster_that_ended_at_once_still_knows_what_was_revoked(
+    peer_of: Callable[..., Peer], holder_of: Callable[..., Holder], authority: Authority, tmp_path: Path
+) -> None:
+    holders, victim = [holder_of("*"), holder_of("*")], holder_of("orders")
+
+    def start(number: int, *seeds: Peer) -> Peer:
+        return peer_of(f"p{number}", *seeds, snapshot=tmp_path / f"p{number}.snapshot", **holders[number].arguments)
+
+    first = start(0)
+    second = start(1, first)
+    bad = peer_of("bad", first, **victim.arguments)
+    bad.register("orders", port=1)
+    for one in (first, second):
+        one.wait_for("orders", timeout=PATIENCE_S)
+    first.revoke(authority.revoke(victim.certificate).text)
+    for one in (first, second):
+        until(lambda one=one: not sees(one, bad), "the end of the revoked one")
+        one.close()
+    again = start(0)
+    other = start(1, again)
+    assert again.lookup("orders") == ()
+    until(lambda: notices(bad, "revoked the certificate"), "the notice")
+    late = peer_of("late", again, other, **victim.arguments)
+    late.register("orders", port=2)
+    until(lambda: sees(again, other) and sees(other, again), "both")
+    until(lambda: notices(late, "revoked the certificate"), "the notice of the one that came again")
+    assert not sees(again, late)
+    assert again.lookup("orders") == other.lookup("orders") == ()
+
+
+def test_who_says_false_revocations_on_and_on_is_cut_off(peer_of: Callable[..., Peer], holder_of: Callable[..., Holder]) -> None:
+    first = peer_of("first", **holder_of("*").arguments)
+    honest = peer_of("honest", first, **holder_of("*").arguments)
+    liar = peer_of("liar", first, **holder_of("*").arguments)
+    honest.register("orders", port=1)
+    for peer in (first, honest, liar):
+        until(lambda peer=peer: len(peer.members()) == 3, "all three")
+    until(lambda: liar.status().links >= 2 and first.status().links >= 2, "the links")
+
+    def lie(node: Any, now: float) -> tuple[list[Any], None]:
+        key = honest._node.local.me.header.key
+        forged = [key + number.to_bytes(8, "big") + bytes(64) for number in range(1 << 34, (1 << 34) + 30)]
+        frames = [node.local.codec.encode(Revoked((raw,))) for raw in forged]
+        return [Publish(b"*" + frame) for frame in frames], None
+
+    liar._must(lie)
+    until(lambda: first.status().counters.get("links_shunned"), "the cut link")
+    assert notices(first, "revoked a certificate, and it did not")
+    assert sees(first, honest)
+    assert first.lookup("orders")

@@ -145,8 +145,8 @@ class Local:
         return self.me.header.boot_ms / 1000 + now - self.started_at
 
     def at_wall_s(self, wall_s: float) -> float:
-        """When the wall clock shows that."""
-        return wall_s - self.me.header.boot_ms / 1000 + self.started_at
+        """When the wall clock surely shows that: a millisecond later, since the sum of both may be rounded down."""
+        return wall_s - self.me.header.boot_ms / 1000 + self.started_at + 0.001
 
     def is_leap_of_version(self, known: int, version: int) -> bool:
         """The same for the numbers that count within a life."""

@@ -407,8 +407,9 @@ class Repair:
             return
         authority = self._local.authority
         if message.version and message.revoked != authority.digest:
-            for told in authority.messages():
-                self._answer(token, told)
+            told = [self._local.codec.encode(one) for one in authority.messages()]
+            if self._may_send(told, message.asker, now):
+                self._local.out += [Answer(token, frame) for frame in told]
         if authority.names_revoked(message.asker):
             return  # that is all it is told
         self._askers[token] = message.asker

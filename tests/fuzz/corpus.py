@@ -35,7 +35,7 @@ def seeds() -> dict[str, list[bytes]]:
     """By target."""
     words = [Certificate.of_bytes(CERTIFICATE).text, Revocation.of_bytes(REVOCATION).text]
     signed = [CERTIFICATE, REVOCATION, *(word.encode() for word in words)]
-    return {"codec": list(honest_frames()), "certificate": signed, "node": STORIES, "observer": STORIES[:4]}
+    return {"codec": list(honest_frames()), "certificate": signed, "node": STORIES, "observer": STORIES[:4], "court": STORIES}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Fuzz one target or all, guided by coverage: `make fuzz SECONDS=60`. Without atheris the corpus is run, and it says so.
 
-    python -m tests.fuzz.run [--seconds N] [--keep FOLDER] [codec|certificate|node|observer ...]
+    python -m tests.fuzz.run [--seconds N] [--keep FOLDER] [codec|certificate|node|court|observer ...]
 
 A finding ends it with the input that caused it: keep that under tests/fuzz/corpus/<target>/, where every test run tries it.
 """

@@ -67,6 +67,7 @@ from gossip.core.messages import (
 from gossip.core.node import Node
 from gossip.core.observer import ObserverNode
 from gossip.core.selfhood import Identity
+from gossip.core.signatures import Signing, id_of
 from gossip.core.table import SETTLED_MAX, stamp
 from gossip.errors import WireError
 from gossip.model import Event, EventKind, Instance
@@ -190,6 +191,7 @@ class Stage:
     """One node and whoever pretends to be its world."""
 
     def __init__(self) -> None:
+        self.frames = honest_frames()
         identity = Identity("me", "me", "default", "", "10.0.0.1", 7400, 7401, 1_000, 7)
         self.node: Any = Node(
             identity, config=CONFIG, chance=random.Random(1), seeds=("10.0.0.2:7400",), zero_configuration=False, check_reach=True
@@ -287,10 +289,44 @@ class Stage:
         assert isinstance(node.next_deadline(), float)
 
 
+class Court(Stage):
+    """Around a node that knows an authority; of a signature only the first byte is looked at, so that luck may find one."""
+
+    SIGNER = id_of("a", KEY)
+
+    def __init__(self) -> None:
+        signing = Signing(lambda public, message, signature: signature[0] < 128, bytes, bytes(32), True, CERTIFICATE, bytes(32))
+        identity = Identity(id_of("me", bytes(32)), "me", "default", "", "10.0.0.1", 7400, 7401, 1_000, 7)
+        signing = replace(signing, sign=lambda message: bytes(64))
+        self.node = Node(identity, config=CONFIG, chance=random.Random(1), seeds=("10.0.0.2:7400",), signing=signing)
+        self.frames = (*honest_frames(), *self._signed())
+        self._begin()
+
+    def _signed(self) -> Iterator[bytes]:
+        header = Header("a", "10.0.0.11", 7400, 7401, key=KEY, certificate=CERTIFICATE)
+        short = replace(header, certificate=Certificate.made(KEY, 0, 60, ("orders",), lambda message: bytes(64)).raw)
+        narrow = replace(header, certificate=Certificate.made(KEY, 0, 1 << 34, ("o?",), lambda message: bytes(64)).raw)
+        said = [_delta(self.SIGNER, 0, version, header=one) for version in (1, 7) for one in (header, short, narrow)]
+        said += [_delta(self.SIGNER, since, since + 1) for since in (1, 2, 7)]
+        said += [_delta(self.SIGNER, since, since + 1, header=one) for since in (1, 3) for one in (short, narrow)]
+        said += [_delta(self.SIGNER, 0, 1, header=header, incarnation=LATER)]
+        yield from (CODEC.encode_delta(delta, lambda frame: frame + bytes(64)) for delta in said for _ in range(4))
+
+    def check(self) -> None:
+        """And nobody is a member whose key is revoked."""
+        super().check()
+        authority = self.node.local.authority
+        assert len(authority.revocations) <= 2
+        others = [origin for origin in self.node.local.table.alive() if origin is not self.node.local.me]
+        assert all(origin.id == self.SIGNER and not authority.revoked(origin.header.key) for origin in others)
+        assert all(key[0] == "orders" for origin in others for key in origin.instances)
+
+
 class Gallery(Stage):
     """The same around an observer, which has no commands but one and judges nobody."""
 
     def __init__(self) -> None:
+        self.frames = honest_frames()
         self.node = ObserverNode(
             "me", name="me", cluster="default", zone="", config=CONFIG, chance=random.Random(1), seeds=("10.0.0.2:7400",)
         )
@@ -341,11 +377,17 @@ def observer(data: bytes) -> None:
     play(Gallery(), data)
 
 
+def court(data: bytes) -> None:
+    """The same told to a member that knows an authority."""
+    play(Court(), data)
+
+
 def play(stage: Stage, data: bytes) -> None:
     """Tell a story."""
-    frames = honest_frames()
+    frames = stage.frames
     for offset in range(0, min(len(data), STEPS_MAX * STEP.size) - STEP.size + 1, STEP.size):
         which, channel, subject, damage, place, value, time = STEP.unpack_from(data, offset)
+        which = len(frames) - 1 - which if isinstance(stage, Court) else which  # so that what is signed is within reach
         frame = frames[which % len(frames)]
         other = frames[(which + value) % len(frames)]
         frame = damaged(frame, DAMAGES[damage % len(DAMAGES)], place, value, other)
@@ -353,4 +395,4 @@ def play(stage: Stage, data: bytes) -> None:
         stage.check()
 
 
-TARGETS = {"codec": codec, "certificate": certificate, "node": node, "observer": observer}
+TARGETS = {"codec": codec, "certificate": certificate, "node": node, "observer": observer, "court": court}

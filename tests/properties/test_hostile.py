@@ -38,6 +38,7 @@ steps = st.builds(
 def test_no_story_raises_or_breaks_a_bound_or_the_digest(story: list[bytes]) -> None:
     targets.node(b"".join(story))
     targets.observer(b"".join(story))
+    targets.court(b"".join(story))
 
 
 @settings(max_examples=300, deadline=None)
