@@ -8,9 +8,11 @@ for each instance, in the same process and round. Then newcomers to a cluster of
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import Connection
 
 import msgpack
@@ -36,12 +38,19 @@ def frames(instances: int) -> list[bytes]:
     """The whole states of as many origins as hold so many instances."""
     codec = Codec(CLUSTER)
     found: list[bytes] = []
+    port = silent().getsockname()[1]
     for number in range(max(1, instances // PER_ORIGIN)):
         name = f"origin-{number:05}"
-        header = Header(name, "127.0.0.1", 9, 9, interval_ms=QUIET_MS)
+        header = Header(name, "127.0.0.1", port, port, interval_ms=QUIET_MS)
         held = [instance_of(number, at, name) for at in range(min(PER_ORIGIN, instances))]
         found += codec.encode_state(name, "", (1, number), 1, header, held, {}, 256 * 1024)
     return found
+
+
+@cache
+def silent() -> socket.socket:
+    """Where the origins claim to live, while this process does: who dials is neither answered nor refused, as by a dead one."""
+    return socket.create_server(("127.0.0.1", 0))
 
 
 def instance_of(number: int, at: int, origin: str) -> Instance:
