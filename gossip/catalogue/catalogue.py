@@ -45,9 +45,14 @@ class Catalogue:
                 self.views[service] = view
             else:
                 self.views.pop(service, None)
-            gone += [instance for instance in replaced if instance.routes]
-            new += [after for after in edits.values() if after is not None and after.routes]
-        self.routes = self.routes.changed(gone, new)
+            for instance in replaced:
+                if instance.routes:
+                    gone.append(instance)
+            for after in edits.values():
+                if after is not None and after.routes:
+                    new.append(after)
+        if gone or new:
+            self.routes = self.routes.changed(gone, new)
 
 
 class ForkedCatalogue(Catalogue):

@@ -17,6 +17,7 @@ from ..core.effects import Changed, Happened
 from ..errors import PeerClosed, PeerForked
 from ..model import Event, EventKind, Instance, Member
 
+_ADDED, _CHANGED, _REMOVED = EventKind.ADDED, EventKind.CHANGED, EventKind.REMOVED
 WHY_MAX = 64  # events told about one name
 SUBJECTS_MAX = 8192  # members whose events are kept apart from the common history
 
@@ -169,34 +170,28 @@ class EventLog:
         at = self._wall()
         events = [self._of_change(change, at) for change in changes]
         for happening in happenings:
-            event = self._event(happening.kind, at, None, happening.before, happening.after, happening.reason)
+            self._seq += 1
+            event = Event(self._seq, at, happening.kind, None, happening.before, happening.after, happening.reason)
             self._remember(happening.subject, event)
             events.append(event)
         self._history.extend(events)
+        if self._watches:
+            self._offer(events)
+        return events
+
+    def _offer(self, events: list[Event]) -> None:
         for watch in self._watches:
             for event in events:
                 if watch.offer(event):
                     self.counters["watches_resynced"] = self.counters.get("watches_resynced", 0) + 1
         self._forget_closed()
-        return events
 
     def _of_change(self, change: Changed, at: float) -> Event:
         before, after = change.before, change.after
-        kind = EventKind.ADDED if before is None else EventKind.REMOVED if after is None else EventKind.CHANGED
-        known = after or before
-        return self._event(kind, at, known.service if known else None, before, after, change.reason)
-
-    def _event(
-        self,
-        kind: EventKind,
-        at: float,
-        service: str | None,
-        before: Instance | Member | None,
-        after: Instance | Member | None,
-        reason: str,
-    ) -> Event:
         self._seq += 1
-        return Event(self._seq, at, kind, service, before, after, reason)
+        if after is None:
+            return Event(self._seq, at, _REMOVED, before.service if before is not None else None, before, None, change.reason)
+        return Event(self._seq, at, _ADDED if before is None else _CHANGED, after.service, before, after, change.reason)
 
     def _remember(self, subject: str, event: Event) -> None:
         log = self._of_member.get(subject)

@@ -87,11 +87,12 @@ class View:
         O(edits × log n) and one copy of n references; for many edits one sort.
         """
         instances, replaced = _merged(self.instances, edits, self._order)
-        serving = {key: after if after is not None and serves(after) else None for key, after in edits.items()}
-        weights = _counted(self._weights, filter(serves, replaced), filter(None, serving.values()))
-        if self.up is self.instances and serving == edits:
-            up = instances
+        coming = [after for after in edits.values() if after is not None]
+        if self.up is self.instances and all(map(serves, coming)):
+            up, weights = instances, _counted(self._weights, replaced, coming)
         else:
+            serving = {key: after if after is not None and serves(after) else None for key, after in edits.items()}
+            weights = _counted(self._weights, filter(serves, replaced), filter(None, serving.values()))
             up, _ = _merged(self.up, serving, self._order)
             up = instances if len(up) == len(instances) else up
         view = View(
@@ -215,4 +216,4 @@ def _counted(weights: dict[int, int], minus: Iterable[Instance], plus: Iterable[
         counts[instance.weight] -= 1
     for instance in plus:
         counts[instance.weight] = counts.get(instance.weight, 0) + 1
-    return {weight: number for weight, number in counts.items() if number}
+    return {weight: number for weight, number in counts.items() if number} if 0 in counts.values() else counts

@@ -247,7 +247,9 @@ def _as_routes(value: Any) -> tuple[str, ...]:
 
 
 def as_instance(value: Any, zone: str, origin: str) -> Instance:
-    service, id, host, port, weight, labels, routes, state = as_fields(value, 8)[:8]
+    if type(value) is not tuple or not 8 <= len(value) <= 8 + EXTRA_FIELDS_MAX:
+        raise WireError("not 8 fields")
+    service, id, host, port, weight, labels, routes, state = value[:8]
     # Joining reads a hundred thousand of these: what is to be checked of each is asked in one go (`benchmarks join`).
     plain = type(id) is str and type(host) is str and type(port) is int and type(weight) is int and type(state) is int
     if not (plain and _is_id(id) and _is_host(host) and 1 <= port <= 65535 and 1 <= weight <= WEIGHT_MAX and state in _STATES):

@@ -251,11 +251,13 @@ class Merger:
             return Taken(Outcome.UNCERTIFIED)
         if self._would_overflow(origin, delta, frame, now):
             return Taken(Outcome.OLD_LIFE)
-        life, former, frames, publisher = origin.life, origin.instances, self._frames(origin, delta, frame), origin.publisher
-        local.table.before_change(origin)
-        outcome = origin.apply(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
-        local.table.after_change(origin)
-        local.table.recount(origin)
+        life, former, table = origin.life, origin.instances, local.table
+        frames = (frame,) if delta.parts == 1 else self._frames(origin, delta, frame)
+        publisher = origin.publisher if delta.header is not None else ""
+        table.before_change(origin)
+        outcome = origin.take(delta, frame, log_deltas_min=local.config.repair.log_deltas_min)
+        table.after_change(origin)
+        table.recount(origin)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
         local.show(*frames)
@@ -277,6 +279,8 @@ class Merger:
             why = f"{table.waiting_bytes} bytes of states in parts wait for their rest; {origin.id} has to be pulled later"
             self._local.bounds.hit("parts_refused", origin.id, why, now)
             return True
+        if delta.parts == 1 and not origin.base and self._is_small(origin, delta, frame):
+            return False
         if self._too_many(origin, delta, limits.instances_max):
             bound = f"more than {limits.instances_max} instances; raise limits.instances_max"
         elif self._too_heavy(origin, delta, frame, WEIGHT_SLACK * limits.origin_bytes_max):
@@ -287,6 +291,12 @@ class Merger:
             return False
         self._local.bounds.hit("origins_refused", origin.id, f"{origin.id} is not followed: {bound}", now)
         return True
+
+    def _is_small(self, origin: Origin, delta: Delta, frame: bytes) -> bool:
+        """Whether an origin stays within its bounds, whatever this one replaces. O(1)."""
+        limits = self._local.config.limits
+        few = len(delta.put) + len(origin.instances) <= limits.instances_max
+        return few and origin.weight + len(frame) <= WEIGHT_SLACK * limits.origin_bytes_max
 
     def _too_many(self, origin: Origin, delta: Delta, limit: int) -> bool:
         """Count only what is new: an update of all instances is no growth."""
@@ -308,6 +318,9 @@ class Merger:
         """What a change of an origin's log means for its liveness and for readers; whether it changed who lives."""
         membership = self._membership
         if origin.alive:
+            if delta.header is None:  # the one kind of change that is frequent
+                membership.change(origin, delta.put, delta.removed, None)
+                return False
             if origin.leaving:
                 membership.settle(origin, MemberState.LEFT, f"{origin.id} left", now, (*former, *delta.removed))
                 return True

@@ -47,6 +47,7 @@ class Origin:
     """What one peer holds of one origin. Owned by `Table`; changed only through `apply` and the liveness below."""
 
     __slots__ = (
+        "alive",
         "base",
         "base_bytes",
         "beat",
@@ -91,14 +92,10 @@ class Origin:
         self.early_bytes = self.parts_bytes = 0
         self.counted = 0, 0  # what `Table` counted of it: (held, waiting)
         self.state = MemberState.ALIVE
+        self.alive = True  # whether it counts as a living member (a suspected one does)
         self.settled_at = 0.0  # when it died or left; counts the retention
 
     # what is held ---------------------------------------------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Whether it counts as a living member (a suspected one does)."""
-        return self.state is MemberState.ALIVE or self.state is MemberState.SUSPECTED
 
     @property
     def contact(self) -> str:
@@ -146,8 +143,10 @@ class Origin:
     def apply(self, delta: Delta, frame: bytes, *, log_deltas_min: int) -> Outcome:
         """Take one delta in. `frame` is kept to be passed on as it is. O(changes)."""
         outcome = self.judge(delta.incarnation, delta.since, delta.version)
-        if outcome is not Outcome.APPLIED:
-            return outcome
+        return self.take(delta, frame, log_deltas_min=log_deltas_min) if outcome is Outcome.APPLIED else outcome
+
+    def take(self, delta: Delta, frame: bytes, *, log_deltas_min: int) -> Outcome:
+        """`apply` to a delta of which `judge` said APPLIED. A part of a state may still be PARTIAL."""
         if delta.since == 0:
             return self._apply_state(delta, frame)
         self._fold(delta)
@@ -191,7 +190,7 @@ class Origin:
             self.instances.pop(key, None)
             self.extras.pop(key, None)
         for instance in delta.put:
-            key = instance.key
+            key = instance.service, instance.id
             self.instances[key] = instance
             self.extras.pop(key, None)
         self.extras.update(delta.extras)
@@ -248,11 +247,6 @@ class Origin:
     def waiting_bytes(self) -> int:
         """What is kept of deltas and parts whose others have not arrived."""
         return self.early_bytes + self.parts_bytes
-
-    @property
-    def held_bytes(self) -> int:
-        """What is held of it, as it came over the wire."""
-        return self.weight + self.base_bytes + self.log_bytes + self.waiting_bytes
 
     # answers --------------------------------------------------------------------------------------------------------
 

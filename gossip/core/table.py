@@ -65,9 +65,11 @@ class Table:
     def recount(self, origin: Origin) -> None:
         """Call after what is held of an origin changed. O(1)."""
         held, waiting = origin.counted
-        origin.counted = origin.held_bytes, origin.waiting_bytes
-        self.held_bytes += origin.counted[0] - held
-        self.waiting_bytes += origin.counted[1] - waiting
+        waits = origin.early_bytes + origin.parts_bytes
+        holds = origin.weight + origin.base_bytes + origin.log_bytes + waits
+        origin.counted = holds, waits
+        self.held_bytes += holds - held
+        self.waiting_bytes += waits - waiting
 
     def release(self, origin: Origin) -> None:
         """Call when an origin is dropped. O(1)."""
@@ -124,12 +126,12 @@ class Table:
         """A living origin died or left."""
         self._count(origin, -1)
         self.living -= 1
-        origin.state = state
+        origin.state, origin.alive = state, False
         origin.settled_at = now
 
     def revive(self, origin: Origin) -> None:
         """A dead or left origin lives again."""
-        origin.state = MemberState.ALIVE
+        origin.state, origin.alive = MemberState.ALIVE, True
         self.living += 1
         self._count(origin, 1)
 

@@ -117,10 +117,10 @@ def skip_the_link_up_heartbeat() -> None:
 def digest_without_liveness() -> None:
     def settle(self: Any, one: Any, state: Any, now: float) -> None:
         self.living -= 1
-        one.state, one.settled_at = state, now
+        one.state, one.alive, one.settled_at = state, False, now
 
     def revive(self: Any, one: Any) -> None:
-        one.state = table.MemberState.ALIVE
+        one.state, one.alive = table.MemberState.ALIVE, True
         self.living += 1
 
     table.Table.settle, table.Table.revive = settle, revive
