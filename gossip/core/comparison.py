@@ -13,7 +13,7 @@ from ..model import EventKind
 from ..values import dataclass, field
 from .messages import Belief, Entries, Entry
 from .origin import Origin
-from .repair import WANTS_PER_FRAME
+from .supply import WANTS_PER_FRAME
 from .table import Table
 
 
@@ -48,7 +48,7 @@ class Comparison:
     def next_wants(self, table: Table) -> tuple[Entry, ...]:
         """The next to be asked for, each as what is held of it; () once nothing is left."""
         ids = [self._wants.popleft() for _ in range(min(len(self._wants), WANTS_PER_FRAME))]
-        return tuple(_held(table, id) for id in ids)
+        return tuple(table.entry_of(id) for id in ids)
 
     def beliefs(self, table: Table) -> list[Belief]:
         """What is to be believed at the end, in order. O(members)."""
@@ -71,8 +71,3 @@ class Comparison:
 def _is_behind(table: Table, entry: Entry) -> bool:
     known = table.known(entry.origin)
     return known is None or (known.incarnation, known.version) < (entry.incarnation, entry.version)
-
-
-def _held(table: Table, id: str) -> Entry:
-    origin = table.origins.get(id)
-    return Entry(id, (0, 0), 0, 0) if origin is None else Entry(id, origin.incarnation, origin.version, origin.header.pulse)

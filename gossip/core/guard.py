@@ -7,6 +7,7 @@ forged, nothing is passed on unverified for as long (`until`), and whoever broug
 
 from __future__ import annotations
 
+from .answers import Answers
 from .bounds import Told
 from .effects import Answered, Asked, Blame, Blamed, Heard, Input, Shun, TurnOut
 from .local import Local
@@ -19,10 +20,10 @@ NAMED_MAX = 256  # members remembered as named for a forgery lately
 
 
 class Guard:
-    """Owns the standing of all sources, and how long forgers are to be feared. `repair` knows who talks over what."""
+    """Owns the standing of all sources, and how long forgers are feared. `repair` and `answers` know who talks over what."""
 
-    def __init__(self, local: Local, repair: Repair) -> None:
-        self._local, self._repair = local, repair
+    def __init__(self, local: Local, repair: Repair, answers: Answers) -> None:
+        self._local, self._repair, self._answers = local, repair, answers
         self.until = 0.0
         self._standing = Standing(local.config.limits.bad_frames_max, STANDING_S)
         self._forgery = ""  # the last, for those who are named
@@ -50,7 +51,7 @@ class Guard:
         if isinstance(input, Answered):
             self._name(self._repair.partner_at(input.call), now)
         elif isinstance(input, Asked):
-            self._name(self._repair.asker(input.token), now)
+            self._name(self._answers.asker(input.token), now)
         self._hold_against(input, str(forged), now)  # `Blamed` tells over which link one came, if it did
 
     def _hold_against(self, input: Input, why: str, now: float) -> None:

@@ -94,6 +94,11 @@ class Local:
         members, subscribers = self.overlay.members, self.fan.subscribers
         return len(subscribers) >= len(members) - 1 and all(hash in subscribers for hash in members if hash != self.me.hash)
 
+    def spread(self, news: tuple[bytes, ...]) -> None:
+        """Broadcast what I heard first-hand and what changes who lives."""
+        for frame in news:
+            self.broadcast(frame)
+
     def tell(self, hash: IdHash, frame: bytes) -> None:
         """Send a frame to one linked subscriber."""
         self.out.append(Publish(TOPIC_SELF + hash + frame))

@@ -16,6 +16,7 @@ from typing import ClassVar
 from ..config import Config
 from ..errors import WireError
 from ..model import Instance, MemberState, PeerState
+from .answers import Answers
 from .author import Author
 from .bounds import RATE_BURST_S, Bucket
 from .certificates import Certificate
@@ -23,6 +24,7 @@ from .codec import TOPIC_ALL, TOPIC_BYTES, TOPIC_OBSERVERS, TOPIC_SELF, WIRE_VER
 from .detector import Detector
 from .dialer import Dialer
 from .digests import Digests
+from .disputes import Disputes
 from .effects import (
     Answer,
     Answered,
@@ -78,6 +80,7 @@ from .recollection import Ration
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
 from .signatures import Forged, Signing
+from .supply import Supply
 
 EXPIRE_INTERVAL_S = 60.0
 RESUME_DIALS = 2
@@ -151,19 +154,25 @@ class Node:
             voids=self._detector.cases.voids,
             doubts=self._jumps.doubts,
         )
+        heard = self._detector.accusations
+        supply = Supply(local, self._author)
+        disputes = Disputes(
+            local, publish=heard.of_death, to_its_face=heard.to_its_face, charges_against=self._detector.cases.against
+        )
+        self._answers = Answers(
+            local, self._merger, supply, disputes, hear=heard.hear, hear_revoked=self._expulsion.hear
+        )
         self._repair = Repair(
             local,
             self._merger,
-            self._author,
+            supply,
+            disputes,
             new_call=self._new_call,
-            accuse=self._detector.accusations.of_death,
-            charges_against=self._detector.cases.against,
-            tell=self._detector.accusations.to_its_face,
-            hear=self._detector.accusations.hear,
+            hear=heard.hear,
             hear_revoked=self._expulsion.hear,
             on_end=self._conversation_ended,
         )
-        self._guard = Guard(local, self._repair)
+        self._guard = Guard(local, self._repair, self._answers)
         self._farewell = Farewell(local, self._author, self._repair)
         self._past = Past(local, past)
         self._dialer = Dialer(local, self._repair, self._past, seeds=seeds, zero_configuration=zero_configuration)
@@ -591,16 +600,16 @@ class Node:
             self.local.out.append(Answer(input.token, self.local.codec.encode(self._pong(message))))
             return
         if isinstance(message, DialBack):
-            self._reach.asked(input.token, message, self._repair.asker(input.token), now)
+            self._reach.asked(input.token, message, self._answers.asker(input.token), now)
             return
         if isinstance(message, Recall):
             self._ration.asked(input.token, message.name, now)
             return
         if isinstance(message, Sync):
             self._heard_claim(message.asker, now)
-        self._repair.asked(input.token, message, input.frame, now)
+        self._answers.asked(input.token, message, input.frame, now)
         if self._reach.wanted and isinstance(message, Want):
-            self._have_dialled_back(self._repair.asker(input.token), now)
+            self._have_dialled_back(self._answers.asker(input.token), now)
 
     def _have_dialled_back(self, partner: str | None, now: float) -> None:
         """The first who converses with me, in either direction, is asked whether it reaches me."""

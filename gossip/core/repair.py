@@ -2,7 +2,7 @@
 
 The asker drives a conversation over one call: `Sync` → the partner's `Entries` → `Want`s until all that is newer there is
 here → `Entries` as an offer of what is newer here → what the partner wants of them → a last `Want()` as the fence. It can
-break off anywhere: what was applied stays, the next one finds the rest. The answerer keeps no state but who asks.
+break off anywhere: what was applied stays, the next one finds the rest. The other side is `answers.py`.
 Scuttlebutt (van Renesse, Dumitriu, Gough, Thomas 2008, section 3) with whole logs per origin instead of single keys.
 """
 
@@ -12,37 +12,30 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import ClassVar
 
-from ..model import EventKind, MemberState
+from ..model import MemberState
 from ..values import dataclass, field
-from .author import Author
-from .bounds import RATE_BURST_S, Bucket
-from .effects import Answer, Call, HangUp
+from .disputes import Disputes
+from .effects import Call, HangUp
 from .local import Local
 from .merge import Merger
 from .messages import (
     BUCKETS,
     Accusation,
-    Belief,
     Charge,
     Delta,
     Done,
     Entries,
     Entry,
-    Evidence,
-    Incarnation,
     Message,
     Revoked,
     Sync,
     Want,
 )
-from .origin import Origin, Outcome
+from .origin import Outcome
+from .supply import ENTRIES_PER_FRAME, WANTS_PER_FRAME, Supply, distinct
 
-WANTS_PER_FRAME = 64
-ENTRIES_PER_FRAME = 256
-ASKERS_MAX = 1024
 PARTNERS_MAX = 1024
 NEVER = float("inf")
-_NEW: Incarnation = (0, 0)
 
 
 @dataclass(slots=True)
@@ -59,7 +52,7 @@ class Conversation:
     partner_synced: bool = False
     theirs: dict[str, Entry] = field(default_factory=dict)
     buckets: bytes = b""
-    wants: deque[Entry] = field(default_factory=deque)
+    wants: deque[str] = field(default_factory=deque)
     offers: deque[Entry] = field(default_factory=deque)
     wanted: set[str] = field(default_factory=set)  # asked for in the last `Want`
     left_out: list[str] = field(default_factory=list)  # wanted here too, but being pulled by another call
@@ -80,37 +73,27 @@ class Ended:
 
 
 class Repair:
-    """Owns my conversations and the memory of who asks me."""
+    """Owns my conversations, and when to talk to whom again."""
 
     def __init__(
         self,
         local: Local,
         merger: Merger,
-        author: Author,
+        supply: Supply,
+        disputes: Disputes,
         *,
         new_call: Callable[[], int],
-        accuse: Callable[[list[Charge], float], Accusation | None],
-        charges_against: Callable[[str], list[Charge]],
-        tell: Callable[[list[Charge]], Accusation | None],
         hear: Callable[[Accusation, bytes, float], None],
         hear_revoked: Callable[[tuple[bytes, ...], float], None],
         on_end: Callable[[Ended, float], None],
     ) -> None:
-        self._local, self._merger, self._author = local, merger, author
+        self._local, self._merger, self._supply, self._disputes = local, merger, supply, disputes
         self._new_call = new_call
-        self._accuse, self._charges_against, self._tell, self._hear = accuse, charges_against, tell, hear
-        self._hear_revoked = hear_revoked
+        self._hear, self._hear_revoked = hear, hear_revoked
         self._on_end = on_end
         self.conversations: dict[int, Conversation] = {}
         self._asked_for: dict[str, int] = {}  # origin -> the call it is being pulled by: never one from two
         self._waits: OrderedDict[str, tuple[float, float]] = OrderedDict()  # endpoint -> (not before, last wait)
-        self._askers: OrderedDict[bytes, str] = OrderedDict()  # token -> id, to know a first-hand word
-        limits = local.config.limits
-        self._syncs = Bucket(limits.syncs_per_s, RATE_BURST_S * limits.syncs_per_s)
-        self._answers = Bucket(limits.answer_bytes_per_s, limits.answer_bytes_per_s)
-        self._disputed: OrderedDict[tuple[str, Incarnation, int], None] = OrderedDict()
-
-    # asking -----------------------------------------------------------------------------------------------------------
 
     def converse(self, endpoint: str, now: float, *, dialled: bool, urgent: bool = False) -> bool:
         """Compare views with whoever is there; False if too much is under way, or it is too early for this one.
@@ -126,9 +109,9 @@ class Repair:
         if not self._has_room(dialled=dialled) or (not dialled and now < not_before):
             return False
         talk = self._open(endpoint, now, dialled=dialled, whole=True)
-        self._send(talk, self.sync(), now)
+        self._send(talk, self.sync())
         if not local.synced:
-            for frame in self._author.state_frames(local.me):
+            for frame in self._supply.myself():
                 local.out.append(Call(talk.call, endpoint, frame))
         return True
 
@@ -146,7 +129,7 @@ class Repair:
             return False
         talk = self._open(endpoint, now, dialled=False, whole=False)
         talk.planned = True
-        talk.wants.append(self._want(id))
+        talk.wants.append(id)
         self._next_step(talk, now)
         return True
 
@@ -170,14 +153,8 @@ class Repair:
         self._local.counters["conversations"] += 1
         return talk
 
-    def _send(self, talk: Conversation, message: Message, now: float) -> None:
+    def _send(self, talk: Conversation, message: Message) -> None:
         self._local.out.append(Call(talk.call, talk.endpoint, self._local.codec.encode(message)))
-
-    def _want(self, id: str) -> Entry:
-        origin = self._local.table.origins.get(id)
-        if origin is None:
-            return Entry(id, _NEW, 0, 0)
-        return Entry(id, origin.incarnation, origin.version, origin.header.pulse)
 
     def answered(self, call: int, message: Message, frame: bytes, now: float) -> None:
         """A frame of the partner."""
@@ -209,18 +186,18 @@ class Repair:
         if me != (self._local.me.id, self._local.me.incarnation):  # I rose above a life of mine that was known here
             self._push_myself(talk)
         if delta.origin == talk.partner and self._local.synced:
-            self.spread(taken.news)
+            self._local.spread(taken.news)
 
     def _on_want(self, talk: Conversation, message: Want, frame: bytes, now: float) -> None:
-        for entry in _distinct(message.entries):
-            answers = self._state_for(entry)
-            if not self._may_send(answers, talk.endpoint, now):
+        for entry in distinct(message.entries):
+            answers = self._supply.beyond(entry)
+            if not self._supply.may_send(answers, talk.endpoint, now):
                 self._end(talk, now, ok=False)
                 return
             for answer in answers:
                 self._push(talk, answer)
         talk.pushed, talk.fenced = False, True
-        self._send(talk, Want(()), now)
+        self._send(talk, Want(()))
 
     def _on_accusation(self, talk: Conversation, message: Accusation, frame: bytes, now: float) -> None:
         self._hear(message, frame, now)
@@ -229,7 +206,7 @@ class Repair:
 
     def _push_myself(self, talk: Conversation) -> None:
         """I refuted: say so right here, my neighbours may be cut off from the accuser."""
-        for frame in self._author.state_frames(self._local.me):
+        for frame in self._supply.myself():
             self._push(talk, frame)
 
     def _push(self, talk: Conversation, frame: bytes) -> None:
@@ -262,71 +239,46 @@ class Repair:
         talk.planned = True
         disputed: list[Charge] = []
         for entry in talk.theirs.values():
-            held = table.origins.get(entry.origin)
-            known = held or table.floors.get(entry.origin)
+            known = table.known(entry.origin)
             if known is None or (entry.incarnation, entry.version) > (known.incarnation, known.version):
-                talk.wants.append(self._want(entry.origin))
-            if (
-                known is not None
-                and (held is None or held.state is MemberState.DEAD)
-                and known.life >= (entry.incarnation, entry.pulse)
-            ):
-                disputed.append(self._dispute_of(entry.origin, known.life))
+                talk.wants.append(entry.origin)
+            if charge := self._disputes.over(entry):
+                disputed.append(charge)
         self._hand_over_goodbyes(talk)
         buckets = {bucket for bucket in range(BUCKETS) if talk.buckets[bucket >> 3] >> (bucket & 7) & 1}
         for mine in table.entries(buckets):
             theirs = talk.theirs.get(mine.origin)
             if theirs is None or (theirs.incarnation, theirs.version) < (mine.incarnation, mine.version):
                 talk.offers.append(mine)
-        self._dispute(talk, disputed, now)
-
-    def _dispute_of(self, id: str, life: tuple[Incarnation, int]) -> Charge:
-        """Somebody is dead here: at all that is held against it, or what it refutes would not suffice."""
-        held = [(charge.incarnation, charge.pulse) for charge in self._charges_against(id)]
-        return Charge(id, *max((life, *held)), Evidence.SILENT)
+        for accusation in self._disputes.with_partner(talk.partner or "", disputed, now):
+            self._push(talk, self._local.codec.encode(accusation))
 
     def _hand_over_goodbyes(self, talk: Conversation) -> None:
         """Those they hold alive and I saw leave: hand over the goodbye at once."""
         for entry in talk.theirs.values():
             held = self._local.table.origins.get(entry.origin)
             if held is not None and held.state is MemberState.LEFT and held.version > entry.version:
-                for frame in self._state_for(entry):
+                for frame in self._supply.beyond(entry):
                     self._push(talk, frame)
-
-    def _dispute(self, talk: Conversation, charges: list[Charge], now: float) -> None:
-        """Dead here, alive there: an accusation, told once on my side and once to the partner for his."""
-        fresh = [c for c in charges if (c.subject, c.incarnation, c.pulse) not in self._disputed or c.subject == talk.partner]
-        for charge in fresh:
-            self._disputed[charge.subject, charge.incarnation, charge.pulse] = None
-        while len(self._disputed) > self._local.config.limits.members_max:
-            self._disputed.popitem(last=False)
-            self._local.bounds.hit("disputes_forgotten", self._local.me.id, "more lives are disputed than members may live", now)
-        partners = [charge for charge in fresh if charge.subject == talk.partner]
-        others = [charge for charge in fresh if charge.subject != talk.partner]
-        told = self._tell(partners or (self._charges_against(talk.partner) if talk.partner else []))
-        accused = [self._accuse(others[start : start + 64], now) for start in range(0, len(others), 64)]
-        for accusation in (told, *accused):
-            if accusation is not None:
-                self._push(talk, self._local.codec.encode(accusation))
 
     def _next_step(self, talk: Conversation, now: float) -> None:
         """Want what is left to want, then offer what is left to offer, then make sure that it arrived, then end."""
         wants: list[Entry] = []
         while talk.wants and len(wants) < WANTS_PER_FRAME:
-            id = talk.wants.popleft().origin
+            id = talk.wants.popleft()
             if self._asked_for.setdefault(id, talk.call) == talk.call:
-                wants.append(self._want(id))
+                wants.append(self._local.table.entry_of(id))
             else:
                 talk.left_out.append(id)
         if wants:
             talk.wanted = {entry.origin for entry in wants}
-            self._send(talk, Want(tuple(wants)), now)
+            self._send(talk, Want(tuple(wants)))
         elif talk.offers:
             offer = tuple(talk.offers.popleft() for _ in range(min(len(talk.offers), ENTRIES_PER_FRAME)))
-            self._send(talk, Entries(self._local.me.id, self._local.synced, bytes(BUCKETS // 8), offer, False), now)
+            self._send(talk, Entries(self._local.me.id, self._local.synced, bytes(BUCKETS // 8), offer, False))
         elif talk.pushed and not talk.fenced:
             talk.pushed, talk.fenced = False, True
-            self._send(talk, Want(()), now)
+            self._send(talk, Want(()))
         else:
             self._end(talk, now, ok=True)
 
@@ -385,147 +337,3 @@ class Repair:
     def next_deadline(self) -> float:
         """When the next conversation is given up."""
         return min(talk.deadline for talk in self.conversations.values()) if self.conversations else NEVER
-
-    # answering --------------------------------------------------------------------------------------------------------
-
-    def asked(self, token: bytes, message: Message, frame: bytes, now: float) -> None:
-        """A frame of an asker."""
-        reply = self._REPLIES.get(type(message))
-        if reply is not None:
-            reply(self, token, message, frame, now)
-
-    def asker(self, token: bytes) -> str | None:
-        """Who asks over this connection."""
-        return self._askers.get(token)
-
-    def _answer(self, token: bytes, message: Message) -> None:
-        self._local.out.append(Answer(token, self._local.codec.encode(message)))
-
-    def _on_sync(self, token: bytes, message: Sync, frame: bytes, now: float) -> None:
-        if not self._syncs.take(1, now):
-            self._local.bounds.hit("syncs_refused", message.asker, "others ask for my view more often than it can be told", now)
-            return
-        authority = self._local.authority
-        if message.version and message.revoked != authority.digest:
-            told = [self._local.codec.encode(one) for one in authority.messages()]
-            if self._may_send(told, message.asker, now):
-                self._local.out += [Answer(token, frame) for frame in told]
-        if authority.names_revoked(message.asker):
-            return  # that is all it is told
-        self._askers[token] = message.asker
-        if len(self._askers) > ASKERS_MAX:
-            self._askers.popitem(last=False)
-            self._local.bounds.hit("askers_forgotten", message.asker, f"more than {ASKERS_MAX} ask at once", now)
-        buckets = self._local.table.differing(message.sums)
-        bitmap = bytearray(BUCKETS // 8)
-        for bucket in buckets:
-            bitmap[bucket >> 3] |= 1 << (bucket & 7)
-        entries = self._local.table.entries(buckets)
-        me, synced = self._local.me.id, self._local.synced
-        for start in range(0, max(1, len(entries)), ENTRIES_PER_FRAME):
-            chunk = tuple(entries[start : start + ENTRIES_PER_FRAME])
-            more = start + ENTRIES_PER_FRAME < len(entries)
-            self._answer(token, Entries(me, synced, bytes(bitmap), chunk, more, authority.digest))
-        if not message.version:  # an observer, who has no log and hears of no accusation
-            for origin in self._local.table.alive():
-                if origin.state is MemberState.SUSPECTED:
-                    self._answer(token, Belief(origin.id, EventKind.MEMBER_SUSPECTED, f"{origin.id} is suspected at {me}"))
-        self._dispute_with_asker(token, message)
-
-    def _dispute_with_asker(self, token: bytes, message: Sync) -> None:
-        """The obituary: whoever speaks and is held dead, or is accused, hears it, and refutes."""
-        life = message.incarnation, message.pulse
-        charges = [charge for charge in self._charges_against(message.asker) if (charge.incarnation, charge.pulse) >= life]
-        accusation = self._tell(charges)
-        if accusation is not None:
-            self._answer(token, accusation)
-
-    def _on_pushed(self, token: bytes, delta: Delta, frame: bytes, now: float) -> None:
-        taken = self._merger.take(delta, frame, now)
-        if delta.origin == self._askers.get(token):
-            self.spread(taken.news)
-
-    def _on_wanted(self, token: bytes, message: Want, frame: bytes, now: float) -> None:
-        for entry in _distinct(message.entries)[:WANTS_PER_FRAME]:
-            answers = self._state_for(entry)
-            if not self._may_send(answers, self._askers.get(token, ""), now):
-                return  # no `Done`: what was sent stays, and the asker comes again later
-            self._local.out += [Answer(token, answer) for answer in answers]
-        self._answer(token, Done(self._local.me.id))
-
-    def _on_offer(self, token: bytes, message: Entries, frame: bytes, now: float) -> None:
-        """Compare an offer: give what I know better, name the dead, want the rest."""
-        table = self._local.table
-        wants, charges = [], []
-        for entry in _distinct(message.entries):
-            held = table.origins.get(entry.origin)
-            known = held or table.floors.get(entry.origin)
-            theirs = (entry.incarnation, entry.version)
-            if held is not None and (held.incarnation, held.version) > theirs:
-                answers = self._state_for(entry)
-                if self._may_send(answers, self._askers.get(token, ""), now):
-                    self._local.out += [Answer(token, answer) for answer in answers]
-            elif known is None or (known.incarnation, known.version) < theirs:
-                wants.append(self._want(entry.origin))
-            if (
-                known is not None
-                and (held is None or held.state is MemberState.DEAD)
-                and known.life >= (entry.incarnation, entry.pulse)
-            ):
-                charges.append(self._dispute_of(entry.origin, known.life))
-        for start in range(0, len(charges), 64):
-            accusation = self._accuse(charges[start : start + 64], now)
-            if accusation is not None:
-                self._answer(token, accusation)
-        self._answer(token, Want(tuple(wants)))
-
-    def _on_accused(self, token: bytes, message: Accusation, frame: bytes, now: float) -> None:
-        self._hear(message, frame, now)
-        if any(charge.subject == self._local.me.id for charge in message.charges):
-            for answer in self._author.state_frames(self._local.me):
-                self._local.out.append(Answer(token, answer))
-
-    def _on_told_revoked(self, token: bytes, message: Revoked, frame: bytes, now: float) -> None:
-        self._hear_revoked(message.revocations, now)
-
-    _REPLIES: ClassVar[dict[type, Callable[..., None]]] = {
-        Revoked: _on_told_revoked,
-        Sync: _on_sync,
-        Delta: _on_pushed,
-        Want: _on_wanted,
-        Entries: _on_offer,
-        Accusation: _on_accused,
-    }
-
-    # both -------------------------------------------------------------------------------------------------------------
-
-    def _state_for(self, entry: Entry) -> list[bytes]:
-        """What brings somebody from this entry to what I hold: the deltas if they are still in the log, else the state."""
-        origin: Origin | None = self._local.table.origins.get(entry.origin)
-        if origin is None or not origin.version:
-            return []
-        deltas = origin.deltas_since(entry.incarnation, entry.version)
-        if deltas is not None:
-            return list(deltas)
-        if (entry.incarnation, entry.version) >= (origin.incarnation, origin.version):
-            return []
-        return self._author.state_frames(origin)
-
-    def _may_send(self, frames: list[bytes], asker: str, now: float) -> bool:
-        """A small question may have a large answer: all of them together have a rate."""
-        if self._answers.take(sum(map(len, frames)), now):
-            return True
-        rate = self._local.config.limits.answer_bytes_per_s
-        why = f"others ask for more than {rate} bytes a second; they have to wait"
-        self._local.bounds.hit("answers_refused", asker or self._local.me.id, why, now)
-        return False
-
-    def spread(self, news: tuple[bytes, ...]) -> None:
-        """Broadcast what I heard first-hand and what changes who lives."""
-        for frame in news:
-            self._local.broadcast(frame)
-
-
-def _distinct(entries: tuple[Entry, ...]) -> list[Entry]:
-    """Nobody honest wants, or offers, one origin twice at once."""
-    return list({entry.origin: entry for entry in entries}.values())

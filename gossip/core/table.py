@@ -167,6 +167,11 @@ class Table:
         """All dead and left origins whose state is still held."""
         return (origin for origin in self.origins.values() if not origin.alive)
 
+    def entry_of(self, id: str) -> Entry:
+        """What I hold of an id, as I would ask for what follows it."""
+        origin = self.origins.get(id)
+        return Entry(id, (0, 0), 0, 0) if origin is None else Entry(id, origin.incarnation, origin.version, origin.header.pulse)
+
     def known(self, id: str) -> Origin | Floor | None:
         """The numbers last known of an id: its state's, else its floor's."""
         return self.origins.get(id) or self.floors.get(id)

@@ -8,7 +8,7 @@ import pytest
 
 from gossip.core.comparison import Comparison
 from gossip.core.messages import BUCKETS, Belief, Entries, Entry
-from gossip.core.repair import WANTS_PER_FRAME
+from gossip.core.supply import WANTS_PER_FRAME
 from gossip.model import EventKind, MemberState
 
 ALL, NONE = b"\xff" * (BUCKETS // 8), bytes(BUCKETS // 8)

@@ -37,7 +37,7 @@ def repair() -> Repair:
 @pytest.fixture
 def guard(bench: Any, repair: Any) -> Guard:
     bench.join("a")
-    return Guard(bench.local, repair)
+    return Guard(bench.local, repair, repair)
 
 
 def named(bench: Any) -> list[str]:

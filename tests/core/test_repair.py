@@ -425,5 +425,5 @@ def test_memories_of_partners_askers_and_disputes_are_bounded(pair: Any, make: A
         a.handle(Asked(f"t{n}".encode(), make.codec.encode(Sync(f"x{n}", (1, 1), 1, 0, True, bytes(2048)))), 1.0)
         a._repair.converse(f"10.1.{n >> 8}.{n & 255}:1", float(n * 10), dialled=True)
         a._repair.tick(n * 10 + 5.0)
-    assert len(a._repair._askers) == 1024
+    assert len(a._answers) == 1024
     assert len(a._repair._waits) == 1024
