@@ -24,6 +24,7 @@ from .mind import Mind
 from .model import Event
 from .naming import checked_question
 from .registration import Command
+from .signing import verifying
 from .values import dataclass
 from .waiting import Wanted
 
@@ -46,10 +47,14 @@ class Observer(Blocking):
     `name` is for logs. `start()` waits for nobody; `wait_synced` until it holds a view. While nobody is followed
     (`status().isolated`) it serves its last view; `status().agreement` is 1.0 while that equals the view of its source as of the
     last heartbeat, and 0.0 before the first. A source that answers but cannot be heard is told by a NOTICE. Its limits should be
-    those of the peers, or above. Raises `ConfigError`.
+    those of the peers, or above.
+
+    `authority`: as for `Peer`; registrations are then taken in only as their origins signed them and as certificates of that
+    authority allow, whatever the peer that is followed says. Who lives is that peer's word all the same, and so is who was
+    revoked. Without it an observer verifies nothing. Raises `ConfigError`.
     """
 
-    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork", "signing_key", "signed", "certificate", "authority")
+    _FOREIGN_ARGUMENTS = ("id", "bind", "advertise", "snapshot", "fork", "signing_key", "signed", "certificate")
 
     def __init__(
         self,
@@ -61,7 +66,13 @@ class Observer(Blocking):
         config: Config | None = None,
         secret: str | bytes | Sequence[str | bytes] | None = None,
         insecure: bool = False,
+        authority: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._verifying = None
+        if authority is not None:
+            from .authority import authority_of
+
+            self._verifying = verifying(authority_of(authority))
         super().__init__(name, cluster=cluster, seeds=seeds, zone=zone, config=config, secret=secret, insecure=insecure)
         if seeds is not None and not seeds:
             raise ConfigError("seeds=[]: an observer needs somebody to observe. Name a peer: seeds=['10.0.0.5:7400']")
@@ -94,6 +105,8 @@ class Observer(Blocking):
             chance=rng,
             seeds=seeds,
             zero_configuration=self._zero_configuration,
+            signing=self._verifying,
+            wall_ms=time.time_ns() // 1_000_000,
         )
 
     @property

@@ -401,3 +401,31 @@ def test_who_says_false_revocations_on_and_on_is_cut_off(peer_of: Callable[..., 
     assert notices(first, "revoked a certificate, and it did not")
     assert sees(first, honest)
     assert first.lookup("orders")
+
+
+def test_an_observer_with_the_authority_is_shown_no_more_than_it_allows_whomever_it_follows(
+    peer_of: Callable[..., Peer], holder_of: Callable[..., Holder], tmp_path: Path
+) -> None:
+    holder = holder_of("orders")
+    lax = peer_of("lax", **{**holder.arguments, "authority": None})  # takes in whoever signs
+    bare = peer_of("bare", lax, signing_key="new")
+    good = peer_of("good", lax, **{**holder_of("orders").arguments, "authority": None})
+    good.register("orders", port=1)
+    bare.register("payments", port=2)
+    lax.wait_for("payments", timeout=PATIENCE_S)
+    lax.wait_for("orders", timeout=PATIENCE_S)
+    cluster = lax.status().cluster
+
+    def look(**arguments: Any) -> tuple[set[str], set[str], dict[str, int]]:
+        with Observer("eye", cluster=cluster, seeds=[lax.address], **arguments) as observer:
+            observer.wait_synced(PATIENCE_S)
+            members = {member.name for member in observer.members()}
+            return set(observer.services()), members, dict(observer.status().counters)
+
+    assert look()[:2] == ({"orders", "payments"}, {"lax", "bare", "good"})
+    services, members, counters = look(authority=tmp_path / "ca.pub")
+    assert (services, members) == ({"orders"}, {"lax", "good"})
+    assert counters["uncertified_refused"] >= 1
+    services, members, counters = look(authority=new_authority(tmp_path / "other.key").public)
+    assert (services, members) == (set(), set())
+    assert counters["forgeries_refused"] >= 1

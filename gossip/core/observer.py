@@ -25,6 +25,7 @@ from .codec import TOPIC_OBSERVERS, WIRE_VERSION, ForeignCluster, UnknownKind
 from .comparison import Comparison
 from .dialer import RENDEZVOUS_HOST, RENDEZVOUS_PORTS, SYNCED
 from .effects import Answered, Call, Effect, HangUp, Heard, Input, LinkClosed, Listen, Refused, Unreached
+from .expulsion import Expulsion
 from .following import Following, Source
 from .local import Chance, Local
 from .membership import Membership
@@ -32,6 +33,7 @@ from .merge import Merger
 from .messages import Belief, Delta, Done, Entries, Header, Heartbeat, History, InstanceKey, Message, Revoked, Sync, Want
 from .origin import Outcome
 from .recollection import Recollections
+from .signatures import Forged, Signing
 
 UNSYNCED_RETRY_S = 0.2  # until a candidate that is not synced yet is asked again; it will be, within 2 s
 EXPIRE_INTERVAL_S = 60.0
@@ -65,13 +67,16 @@ class ObserverNode:
         chance: Chance,
         seeds: Sequence[str] | None,
         zero_configuration: bool = False,
+        signing: Signing | None = None,
+        wall_ms: int = 0,
     ) -> None:
-        nowhere = Header(name, "0.0.0.0", 1, 1)
+        nowhere = Header(name, "0.0.0.0", 1, 1, boot_ms=wall_ms)
         life = (0, chance.getrandbits(64))
         self.local = local = Local(
-            id=id, cluster=cluster, zone=zone, header=nowhere, incarnation=life, config=config, chance=chance
+            id=id, cluster=cluster, zone=zone, header=nowhere, incarnation=life, config=config, chance=chance, signing=signing
         )
         self._membership = Membership(local)
+        self._expulsion = Expulsion(local, self._membership)
         self._merger = Merger(
             local,
             self._membership,
@@ -135,6 +140,7 @@ class ObserverNode:
 
     def start(self, now: float) -> list[Effect]:
         """The first effects: the subscription, and a question to every candidate."""
+        self.local.started_at = now
         self.local.out.append(Listen(TOPIC_OBSERVERS))
         self._next_expiry = now + EXPIRE_INTERVAL_S
         self._seek(now)
@@ -152,6 +158,8 @@ class ObserverNode:
                 self._give_up(input.call, "peers of another cluster", now)
         except UnknownKind:
             self.local.counters["frames_unknown"] += 1
+        except Forged as error:
+            self.local.bounds.tell("forgeries_refused", error.origin, f"{error}; it is not taken in", now)
         except WireError:
             self.local.counters["frames_dropped"] += 1
         return self._effects()
@@ -161,6 +169,7 @@ class ObserverNode:
         for call in [call for call, talk in self._talks.items() if talk.deadline <= now]:
             self._give_up(call, "no answer", now)
         self._recollections.tick(now)
+        self._expulsion.tick(now)
         if self.source is not None and self._following.is_silent(now):
             self._miss_source(self.source, now)
         if now >= self._seek_at:
@@ -176,7 +185,8 @@ class ObserverNode:
         """When `tick` is due."""
         calls = [talk.deadline for talk in self._talks.values()]
         following = self._following.next_deadline(talking=self._talking is not None)
-        return min([*calls, following, self._seek_at, self._next_expiry, self._recollections.next_deadline()])
+        others = self._recollections.next_deadline(), self._expulsion.next_deadline()
+        return min([*calls, *others, following, self._seek_at, self._next_expiry])
 
     def leave(self, now: float) -> list[Effect]:
         """End."""
