@@ -27,6 +27,7 @@ from .hush import Hush
 from .links import Links
 from .porter import Porter
 from .sockets import Sockets, link_of, routed_frames, whole_frames
+from .unseen import UNSEEN_BYTES_MAX, Unseen
 
 HEARD_PER_TURN = 500
 ASKED_PER_TURN = 200
@@ -51,6 +52,7 @@ class _Port:
     doors: Doors
     most: int
     flood: Flood
+    unseen: Unseen | None  # in an open cluster
     unread: bool = False  # the last turn left something
 
 
@@ -78,10 +80,15 @@ class Drains:
         self._heard = Flood(config.messages_per_s, descriptor_of, patient=True)
         self._heard_most = config.messages_per_s
         self._ahead: deque[tuple[bytes | None, zmq.Frame]] = deque()  # read, and not handed on yet
-        self._publisher = _Port(
-            sockets.publisher, sockets.publisher_doors, config.subscriptions_per_s, Flood(config.subscriptions_per_s)
+        strange = sockets.keyring is None and Unseen.available()
+        self._publisher, self._contact = (
+            _Port(socket, doors, most, Flood(most), Unseen(socket, doors) if strange else None)
+            for socket, doors, most in (
+                (sockets.publisher, sockets.publisher_doors, config.subscriptions_per_s),
+                (sockets.contact, sockets.contact_doors, config.messages_per_s),
+            )
         )
-        self._contact = _Port(sockets.contact, sockets.contact_doors, config.messages_per_s, Flood(config.messages_per_s))
+        self._look_at = -NEVER
         self._aside: dict[object, float] = {}  # a socket whose drain failed, and when it is read again
         self._of: dict[object, tuple[str, Drain]] = {
             sockets.publisher: ("reading the subscriptions", self._subscriptions),
@@ -122,16 +129,27 @@ class Drains:
         return True
 
     def tick(self, now: float) -> None:
-        """Try again where a fault is long enough ago. O(1) while there is none."""
+        """Try again where a fault is long enough ago; look for what shows in no message. O(1) before `next_deadline`."""
         for socket in [socket for socket, due in self._aside.items() if due <= now]:
             del self._aside[socket]
             self._poller.register(socket, zmq.POLLIN)
+        if now >= self._look_at:
+            self._look_at = min(self._look(port, now) for port in (self._publisher, self._contact))
+
+    def _look(self, port: _Port, now: float) -> float:
+        """For what shows in no message; when to look again."""
+        if port.unseen is None:
+            return NEVER
+        for whose in port.unseen.look(self._porter.connected(port.doors), now):
+            text = f"{whose} brought more than {UNSEEN_BYTES_MAX} bytes of no whole message: the connection was cut off"
+            self._hush.full("connections_flooded", now, text)
+        return port.unseen.next_deadline()
 
     def next_deadline(self) -> float:
         """When a turn is due: at once while there is something to hand on."""
         if self._ahead:
             return -NEVER
-        return min(self._aside.values()) if self._aside else NEVER
+        return min(self._look_at, *self._aside.values()) if self._aside else self._look_at
 
     # what others say --------------------------------------------------------------------------------------------------
 
@@ -159,6 +177,8 @@ class Drains:
         for topic, frame in whole_frames(port.socket, SUBSCRIPTIONS_PER_TURN):
             taken += 1
             source = descriptor_of(frame)  # none where libzmq itself tells of an end
+            if port.unseen is not None:
+                port.unseen.saw(frame)
             if source is not None and port.flood.took(frame, source):
                 self._cut_off(port, frame, now)
             if topic is None or topic[:1] not in (b"\x00", b"\x01"):
@@ -176,6 +196,8 @@ class Drains:
         flood.begin(now)
         for token, question, frame in routed_frames(port.socket, ASKED_PER_TURN + FLOODED_PER_TURN):
             taken += 1
+            if port.unseen is not None:
+                port.unseen.saw(frame)
             if token in flood.caught:
                 continue
             if flood.took(frame, token):

@@ -133,8 +133,8 @@ def descriptor_of(frame: zmq.Frame) -> str | None:
 def received_from(frame: zmq.Frame, ports: Collection[int]) -> int | None:
     """How many bytes came over the connection that brought this frame; None if it is gone, or the system does not tell."""
     with contextlib.suppress(OSError, ValueError, TypeError), native.borrowed(int(descriptor_of(frame) or "")) as twin:
-        if _is_at(twin, ports):
-            return _received(twin)
+        if is_at(twin, ports):
+            return received_by(twin)
     return None
 
 
@@ -145,14 +145,17 @@ def cut_off(frame: zmq.Frame, ports: Collection[int], bytes_least: int) -> str |
     connection to one of these ports, or did not bring so many bytes.
     """
     named = descriptor_of(frame)
-    if named is None:
-        return None
+    return None if named is None else cut_off_at(int(named), ports, bytes_least)
+
+
+def cut_off_at(descriptor: int, ports: Collection[int], bytes_least: int) -> str | None:
+    """The same of the connection with this descriptor."""
     try:
-        with native.borrowed(int(named)) as twin:
+        with native.borrowed(descriptor) as twin:
             theirs = twin.getpeername()  # fails for a listening socket
-            if not _is_at(twin, ports):
+            if not is_at(twin, ports):
                 return None
-            received = _received(twin)
+            received = received_by(twin)
             if received is not None and received < bytes_least:
                 return None
             twin.shutdown(socket.SHUT_RDWR)
@@ -162,13 +165,13 @@ def cut_off(frame: zmq.Frame, ports: Collection[int], bytes_least: int) -> str |
     return join_address(theirs[0].removeprefix("::ffff:"), theirs[1])
 
 
-def _is_at(twin: socket.socket, ports: Collection[int]) -> bool:
+def is_at(twin: socket.socket, ports: Collection[int]) -> bool:
     """Whether our end is at one of these ports."""
     mine = twin.getsockname()
     return isinstance(mine, tuple) and mine[1] in ports  # of a UNIX socket it is a text
 
 
-def _received(twin: socket.socket) -> int | None:
+def received_by(twin: socket.socket) -> int | None:
     """How many bytes came over a connection. Linux tells."""
     if not sys.platform.startswith("linux"):
         return None

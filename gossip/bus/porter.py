@@ -79,6 +79,10 @@ class Porter:
         """How many connections of others there are. Any thread."""
         return sum(len(one.greeting) + len(one.inside) for one in self._callers)
 
+    def connected(self, doors: Doors) -> list[int]:
+        """The descriptors of those who came in at these doors. O(connections)."""
+        return [descriptor for one in self._callers if one.doors is doors for descriptor in (*one.greeting, *one.inside)]
+
     def rekey(self, keyring: Keyring) -> None:
         """Other secrets open from now on; who came in by one that is valid no longer is out."""
         self.keyring = keyring

@@ -207,6 +207,15 @@ def test_subscriptions_without_end_are_cut_off(made: Callable[[str | None], Vict
     unharmed(victim)
 
 
+@pytest.mark.parametrize("data", [frame(b"", 1) * 20_000, frame(bytes(200), 1) * 2000], ids=["empty", "200 bytes"])
+def test_the_parts_of_a_message_without_end_are_cut_off(victim: Victim, data: bytes) -> None:
+    grown = flood(victim, victim.contact, b"DEALER", data)
+    print(f"memory + {grown / 1024:.0f} MiB, {victim.count('connections_flooded')} cut off")
+    assert victim.count("connections_flooded") > 0
+    assert any("bytes of no whole message" in told for told in victim.ask()[3])
+    unharmed(victim)
+
+
 def test_a_member_that_floods_is_cut_off(cluster: str, made: Callable[[str | None], Victim]) -> None:
     secret = new_secret()
     ping = Codec(f"{cluster}\0secret").encode(Ping("me", (1, 1), 0))
