@@ -69,7 +69,7 @@ class Detector:
 
     def reconcile(self, origin: Origin, now: float) -> None:
         """The subject's log moved on: a refutation, a new life or a goodbye voids what is held against it."""
-        if self.cases.reconcile(origin, now):
+        if origin.id in self.cases.of and self.cases.reconcile(origin, now):
             self.accusations.withdraw(origin.id)
             self.watches.spoke(origin.id, now)
 
