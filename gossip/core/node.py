@@ -77,6 +77,7 @@ from .past import Past
 from .pings import Pings
 from .reach import Reach
 from .recollection import Ration
+from .refutations import Refutations
 from .repair import Ended, Repair
 from .selfhood import Identity, Selfhood
 from .signatures import Forged, Signing
@@ -84,7 +85,6 @@ from .supply import Supply
 
 EXPIRE_INTERVAL_S = 60.0
 RESUME_DIALS = 2
-FLOODED_MAX = 256  # refutations passed on to all subscribers in a second; less: in a split with a bridge the living are buried
 NEVER = float("inf")
 _AT = TOPIC_SELF[0]
 _ENVELOPE_KIND = ord("D")
@@ -154,6 +154,7 @@ class Node:
             voids=self._detector.cases.voids,
             doubts=self._jumps.doubts,
         )
+        self._refutations = Refutations(local, self._merger)
         heard = self._detector.accusations
         supply = Supply(local, self._author)
         disputes = Disputes(
@@ -201,7 +202,6 @@ class Node:
         self._peak = 1
         self._next_expiry = 0.0
         self._last_tick = 0.0
-        self._floods = Bucket(FLOODED_MAX, FLOODED_MAX)
         self._forget_at = NEVER
         self._due: float | None = None  # the next deadline, None if it may have moved
 
@@ -421,7 +421,7 @@ class Node:
             if isinstance(message, Accusation):
                 self._detector.accusations.hear(message, frame[1:], now)
             elif isinstance(message, Delta):
-                self._on_flooded(message, frame[1:], now)
+                self._refutations.hear(message, frame[1:], now)
             elif isinstance(message, Revoked):
                 self._expulsion.hear(message.revocations, now)
         else:
@@ -467,7 +467,7 @@ class Node:
         alone = known is not None and not known.early and delta.header is None
         outcome = self._merger.take(delta, frame, now).outcome
         if outcome is Outcome.APPLIED and pulse is not None and delta.header is not None and delta.header.pulse > pulse:
-            self._flood_on(frame, now)
+            self._refutations.pass_on(frame, now)
         if outcome is Outcome.GAP:
             carrier = self.local.table.by_hash.get(sender)
             if carrier is not None and carrier is not self.local.me:
@@ -476,28 +476,6 @@ class Node:
 
     def _missed(self, id: str, contact: str, now: float) -> None:
         self._merger.missed(id, contact, now)
-
-    def _on_flooded(self, delta: Delta, frame: bytes, now: float) -> None:
-        """A refutation: as redundant as the accusation it answers, for a peer that misses it buries somebody alive.
-
-        Nothing but a higher pulse is taken so, and only so many a second are passed on; the trees carry it as well.
-        """
-        origin = self.local.table.origins.get(delta.origin)
-        if origin is None or origin is self.local.me or delta.header is None or delta.header.pulse <= origin.header.pulse:
-            return
-        outcome = self._merger.take(delta, frame, now).outcome
-        if outcome is Outcome.GAP:
-            self._merger.missed(delta.origin, origin.contact, now)
-        if outcome is Outcome.APPLIED:
-            self._flood_on(frame, now)
-
-    def _flood_on(self, frame: bytes, now: float) -> None:
-        """Pass a refutation on to all my subscribers, whichever way it came first."""
-        if self._floods.take(1, now):
-            self.local.flood(frame)
-        else:
-            who = self.local.me.id
-            self.local.bounds.hit("refutations_not_flooded", who, f"more than {FLOODED_MAX} refutations came in a second", now)
 
     def _on_told(self, body: bytes, now: float) -> bool:
         message = self.local.codec.decode(body)

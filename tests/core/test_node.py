@@ -32,7 +32,8 @@ from gossip.core.effects import (
 )
 from gossip.core.fields import NUMBER_MAX, PULSE_MAX
 from gossip.core.messages import Accusation, Charge, Delta, Evidence, Foreign, Heartbeat, Ping, Pong
-from gossip.core.node import FLOODED_MAX, Node
+from gossip.core.node import Node
+from gossip.core.refutations import FLOODED_MAX
 from gossip.core.selfhood import Identity
 from gossip.model import EventKind, MemberState
 
