@@ -13,8 +13,7 @@ others nor the tick from their turn. A socket whose drain failed is left alone f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Container
 
 import zmq
 
@@ -106,16 +105,15 @@ class Drains:
         for socket in self._of:
             self._poller.register(socket, zmq.POLLIN)
 
-    def rest(self, ready: list[tuple[Any, int]], now: float) -> None:
-        """A turn begins with these sockets ready: what the others held is read to the end. O(ready)."""
-        named = {source for source, _ in ready}
-        if self._sub not in named and self._sub not in self._aside:
+    def rest(self, ready: Container[object], now: float) -> None:
+        """A turn begins with these sockets ready: what the others held is read to the end. O(1)."""
+        if self._sub not in ready and self._sub not in self._aside:
             if self._ahead:
                 self._survives(*self._of[self._sub], now)
             else:  # what a link may bring counts from when it was seen empty
                 self._heard.emptied(now)
         for port in (self._publisher, self._contact):
-            if port.unread and port.socket not in named and port.socket not in self._aside:
+            if port.unread and port.socket not in ready and port.socket not in self._aside:
                 self._survives("opening a port again", self._emptied, port, now)
 
     def read(self, source: object, now: float) -> bool:

@@ -81,7 +81,7 @@ class Mailbox:
     def __init__(self, name: str, letters_max: int) -> None:
         self._name = name
         self._letters_max = letters_max
-        self._letters: deque[Letter] = deque()
+        self.letters: deque[Letter] = deque()  # for the bus thread to see whether any waits
         self._wake_in, self._wake_out = native.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -93,7 +93,7 @@ class Mailbox:
         self.refused = 0  # letters for which there was no room
 
     def __len__(self) -> int:
-        return len(self._letters)
+        return len(self.letters)
 
     def closed(self) -> bool:
         """Whether it takes no more letters."""
@@ -159,7 +159,7 @@ class Mailbox:
         # Nobody rang? The letters are looked at all the same: a sender may have been interrupted before it could.
         with contextlib.suppress(OSError):
             self._wake_out.recv(WAKE_BYTES)
-        return [self._letters.popleft() for _ in range(min(len(self._letters), LETTERS_PER_TURN))]
+        return [self.letters.popleft() for _ in range(min(len(self.letters), LETTERS_PER_TURN))]
 
     def wake(self) -> None:
         """Make the bus thread's poll return. Never blocks; a full pipe wakes as well."""
@@ -179,18 +179,18 @@ class Mailbox:
         self._closed = True
         self._wake_in.close()
         self._wake_out.close()
-        self._letters.clear()
+        self.letters.clear()
 
     def _put(self, letter: Letter, bounded: bool = True) -> None:
         if self.closed():
             raise self._closing()
-        if bounded and len(self._letters) >= self._letters_max:
+        if bounded and len(self.letters) >= self._letters_max:
             self.refused += 1
             raise GossipError(
                 f"bus overloaded: {self._letters_max} commands wait for peer {self._name!r}. "
                 "Nothing was changed. Register less often, or raise config.limits.mailbox_max"
             )
-        self._letters.append(letter)
+        self.letters.append(letter)
         self.wake()
         if self.closed():  # closed since the check above: whoever closed it may have passed before our letter lay there
             self._refuse_all()
@@ -198,7 +198,7 @@ class Mailbox:
     def _refuse_all(self) -> None:
         while True:
             try:
-                letter = self._letters.popleft()
+                letter = self.letters.popleft()
             except IndexError:
                 return
             letter.refuse(self._closing())

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import zmq
@@ -102,12 +103,10 @@ class _Wish(Enum):
     VANISH = 2
 
 
-def boot_clock() -> float:
-    """Seconds since boot, suspended time included where the system counts it. Never goes back."""
-    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
-
-
-_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+boot_clock: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds since boot, suspended time included where the system counts it. Never goes back."""
 
 # In a forked child: what belongs to the parent's thread, kept from the garbage collector for good.
 _abandoned: list[object] = []
@@ -153,6 +152,7 @@ class BusThread:
         self._calls = Calls(sockets, self._poller, self._hush, descriptors, config.links, self._knocks)
         self._probes = Probes(self._poller, config.detection.probe_timeout_s, self._hush, descriptors)
         self.mailbox = Mailbox(name, config.limits.mailbox_max)
+        self._waiting = self.mailbox.letters
         self._gate = native.rlock()  # two threads may start and stop at once, and only one may close unused sockets
         self._thread: native.Thread | None = None
         self._ended = native.latch()
@@ -299,17 +299,17 @@ class BusThread:
         self._poller.register(self._bell, zmq.POLLIN)
 
     def _turn(self) -> bool:
-        ready = self._poller.poll(self._patience_ms())
+        ready = dict(self._poller.poll(self._patience_ms()))
         now = self._clock()
         well = self._drain(ready, now)
-        if self.mailbox or any(source == self._bell for source, _ in ready):
+        if self._waiting or self._bell in ready:
             self._run_commands(now)
         self._tick()
         self._carry_out(now)
         return well
 
     def _patience_ms(self) -> int:
-        if self._inputs or self._notices or len(self.mailbox):
+        if self._inputs or self._notices or self._waiting:
             return 0
         now = self._clock()
         until = min(self._node_due, self._care_due)
@@ -320,14 +320,14 @@ class BusThread:
         deadline = self._guard(self._node.next_deadline)
         return now + FAULT_PAUSE_S if deadline is None else max(deadline, self._quiet_until)
 
-    def _drain(self, ready: list[tuple[Any, int]], now: float) -> bool:
+    def _drain(self, ready: dict[Any, int], now: float) -> bool:
         """False after a fault in a call or a probe: it may be there again at once."""
         drains, well = self._drains, True
         drains.rest(ready, now)
         inputs, self._inputs = self._inputs, []
         for event in inputs:
             self._feed(event, now)
-        for source, _ in ready:
+        for source in ready:
             if not drains.read(source, now):
                 well &= self._survives("reading a call or a probe", self._receive, source, now)
             if source is not self._sockets.subscriber:  # what is heard moves no connection
@@ -376,9 +376,10 @@ class BusThread:
     # From inputs to effects -------------------------------------------------------------------------------------------
 
     def _feed(self, event: Input, now: float) -> None:
-        effects = self._guard(self._node.handle, event, now)
-        if effects:
-            self._effects += effects
+        try:
+            self._effects += self._node.handle(event, now)
+        except Exception as error:  # noqa: BLE001 - as in `_guard`, without a call of its own for each message
+            self._fault(error)
 
     def _feed_all(self, events: list[Any], now: float) -> None:
         for event in events:

@@ -187,7 +187,7 @@ def _merged(
     old: tuple[Instance, ...], edits: Mapping[Any, Instance | None], order: Order
 ) -> tuple[tuple[Instance, ...], list[Instance]]:
     """`old` with the edits made, still in order, and the records that were replaced or removed."""
-    if len(edits) > min(len(old) // _BULK_SHARE, _SPLICES_MAX):
+    if len(edits) > 1 and len(edits) > min(len(old) // _BULK_SHARE, _SPLICES_MAX):
         return _merged_in_bulk(old, edits, order)
     new = list(old)
     replaced: list[Instance] = []
