@@ -135,9 +135,12 @@ TARGETS = (
             Bound("registry, N = 30", by="serf tags, N = 30", least=50, inverse=True),
         ),
         "The raw receiver wakes in `recv` and stamps; ours wakes in the bus thread's poll and runs a whole turn: poller, drain, "
-        "envelope and header, relay, decode with its schema check, merge, view swap, event. That is a few hundred microseconds "
-        "of Python a process, and N processes share the cores of this machine, so the work adds up while raw fan-out's does not. "
-        "With a core for each process only one turn a hop would remain.",
+        "envelope and header, relay, decode with its schema check, merge, view swap, event. That was 264 calls for a lone change "
+        "(157 of them Python's own) and 171 µs of CPU on the bus thread; it is 175 (94) and 140 µs since what is checked of a "
+        "delta is asked in one go, nothing is worked out that cannot have changed, and a turn with one message ends without an "
+        "exception. Decoding, merging and showing it takes 24 µs (31 before); the rest is waking, polling, reading, which the "
+        "raw receiver does in one call. And N processes share the cores of this machine, so the work adds up while raw fan-out's "
+        "does not. With a core for each process only one turn a hop would remain.",
     ),
     Target(
         "kill −9 → gone from every lookup",
@@ -224,6 +227,8 @@ TARGETS = (
             Bound("equal views, 1,000 peers join at once", most=15),
             Bound("events a second, 1,000 idle peers", least=100_000),
         ),
+        "100 idle peers run 130,000 events a second, 1,000 half as many: they do not fit into the caches of this machine. A "
+        "cheaper merge (31 to 24 µs a change) did not move that: an idle event is a heartbeat or a tick.",
     ),
     Target(
         "idle traffic at scale",
