@@ -132,6 +132,7 @@ class Drains:
             del self._aside[socket]
             self._poller.register(socket, zmq.POLLIN)
         if now >= self._look_at:
+            self._look_at = now + ASIDE_S  # should a look fail
             self._look_at = min(self._look(port, now) for port in (self._publisher, self._contact))
 
     def _look(self, port: _Port, now: float) -> float:
