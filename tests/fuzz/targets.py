@@ -275,7 +275,8 @@ class Stage:
         others = [origin for origin in table.origins.values() if origin is not local.me]
         arriving = list(node._merger._arriving.values())
         assert len(others) - table.living + 1 <= SETTLED_MAX
-        assert table.held_bytes == sum(origin.held_bytes for origin in [*others, *arriving])
+        kept = [o.weight + o.base_bytes + o.log_bytes + o.waiting_bytes for o in [*others, *arriving]]
+        assert table.held_bytes == sum(kept)
         assert table.waiting_bytes == sum(origin.waiting_bytes for origin in [*others, *arriving]) <= LIMITS.waiting_bytes_max
         for origin in others:
             assert len(origin.instances) <= LIMITS.instances_max
