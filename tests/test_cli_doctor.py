@@ -459,11 +459,11 @@ def test_a_member_that_holds_another_view(peers: list[Peer], monkeypatch: pytest
     def lie(token: bytes, message: object, frame: bytes, now: float) -> None:
         node.local.out.append(Answer(token, codec.encode(Entries(peers[1].id, True, b"\xff" * 32, (), False))))
 
-    monkeypatch.setattr(node._repair, "asked", lie)
+    monkeypatch.setattr(node._answers, "asked", lie)
     monkeypatch.setattr("gossip.doctor.cluster.GRACE_S", 0.01)
     found = about("agreement", seeds=(peers[0].address,))
     assert_says(found, Severity.WARNING, f"{peers[1].id} holds another view than {peers[0].id}", "differs in first-", "repair")
-    monkeypatch.setattr(node._repair, "asked", lambda *given: None)
+    monkeypatch.setattr(node._answers, "asked", lambda *given: None)
     found = about("agreement", seeds=(peers[0].address,), timeout_s=1.0)
     assert_says(found, Severity.WARNING, f"{peers[1].id} does not answer when it is asked for its view", "hangs")
 
