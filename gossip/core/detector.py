@@ -83,17 +83,27 @@ class Detector:
     # closed links -----------------------------------------------------------------------------------------------------
 
     def link_closed(self, hash: IdHash, endpoint: str) -> None:
-        """The link to a member broke, or could not be made. If I watch it, find out whether its process is gone."""
-        origin = self._local.table.by_hash.get(hash)
-        if origin is not None and origin.alive and origin.id in self.watches.of:
+        """The link to a member broke. If I watch it, find out whether its process is gone."""
+        origin = self._watched(hash)
+        if origin is not None:
             self._probes.ask(endpoint, origin.id, Reason.LINK)
 
+    def link_unreached(self, hash: IdHash) -> None:
+        """It could not be made at all. A firewall may do that to a publisher for good; the contact of who lives answers."""
+        origin = self._watched(hash)
+        if origin is not None:
+            self._probes.ask(origin.contact, origin.id, Reason.LINK)
+
+    def _watched(self, hash: IdHash) -> Origin | None:
+        origin = self._local.table.by_hash.get(hash)
+        return origin if origin is not None and origin.alive and origin.id in self.watches.of else None
+
     def probed(self, endpoint: str, outcome: ProbeOutcome, now: float) -> None:
-        """What a TCP connect to a closed link's endpoint found."""
+        """What a TCP connect to where a link closed, or could not be made, found."""
         self.cases.probed(endpoint, outcome, now)
         for id in self._probes.ended(endpoint, Reason.LINK):
             origin = self._local.table.origins.get(id)
-            if origin is None or not origin.alive or origin.publisher != endpoint:
+            if origin is None or not origin.alive or not origin.listens_at(endpoint):
                 continue
             if outcome is ProbeOutcome.REFUSED:
                 self.accuse(origin, Evidence.CLOSED, now)
@@ -104,7 +114,7 @@ class Detector:
 
     def _knock_again(self, now: float) -> None:
         for endpoint in self._probes.due(now):
-            watched = [id for id in self.watches.of if (o := self._local.table.origins.get(id)) and o.publisher == endpoint]
+            watched = [id for id in self.watches.of if (o := self._local.table.origins.get(id)) and o.listens_at(endpoint)]
             if not watched:
                 self._probes.settle(endpoint)
             for id in watched:
@@ -128,6 +138,7 @@ class Detector:
         self._doubt.ping_ended(expected.id)
         self.watches.spoke(expected.id, now)
         self._probes.settle(expected.publisher)
+        self._probes.settle(expected.contact)
         if id != expected.id and expected.alive:
             self.accuse(expected, Evidence.CLOSED, now)
 

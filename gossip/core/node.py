@@ -670,9 +670,13 @@ class Node:
 
     # links ----------------------------------------------------------------------------------------------------------
 
-    def _on_link_closed(self, input: LinkClosed | LinkUnreached, now: float) -> None:
+    def _on_link_closed(self, input: LinkClosed, now: float) -> None:
         for hash in self.mesh.broke(input.endpoint):
             self._detector.link_closed(hash, input.endpoint)
+
+    def _on_link_unreached(self, input: LinkUnreached, now: float) -> None:
+        for hash in self.mesh.broke(input.endpoint):
+            self._detector.link_unreached(hash)
 
     def _on_probed(self, input: Probed, now: float) -> None:
         self._detector.probed(input.endpoint, input.outcome, now)
@@ -747,7 +751,7 @@ class Node:
         Refused: _on_refused,
         Unreached: _on_unreached,
         LinkClosed: _on_link_closed,
-        LinkUnreached: _on_link_closed,
+        LinkUnreached: _on_link_unreached,
         Probed: _on_probed,
         Bound: _on_bound,
         Remembered: _on_remembered,

@@ -107,6 +107,10 @@ class Origin:
         """`ip:port` of its XPUB."""
         return join_address(self.header.host, self.header.publisher_port)
 
+    def listens_at(self, endpoint: str) -> bool:
+        """Whether it says that it does, with either socket."""
+        return endpoint in (self.publisher, self.contact)
+
     @property
     def leaving(self) -> bool:
         """Whether it said goodbye."""

@@ -1,4 +1,4 @@
-"""Probes: plain TCP connects to where links closed, for whoever wants to know whether a process is gone.
+"""Probes: plain TCP connects to where links closed or met nobody, for whoever wants to know whether a process is gone.
 
 A dying process closes its links before its listening socket, and the kernel answers for a while: where somebody still
 listens, it is knocked at again, three times at most. Invariant: one connect to an endpoint is under way at a time, and its
@@ -20,7 +20,7 @@ NEVER = float("inf")
 class Reason(Enum):
     """Why somebody's endpoint is probed."""
 
-    LINK = "my own link to it closed"
+    LINK = "my own link to it closed, or could not be made"
     CASE = "others say that theirs did"
 
 

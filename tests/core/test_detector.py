@@ -122,6 +122,32 @@ def test_an_endpoint_that_still_answers_after_its_link_closed_is_knocked_at_agai
     assert [c.evidence for c in made(bench, make)[0].charges] == [CLOSED]
 
 
+def test_a_contact_that_answers_where_the_publisher_met_nobody_is_knocked_at_again(bench: Any, make: Any) -> None:
+    subject = bench.table.origins["a"]
+    bench.detector.watches.only({"a"}, 10.0)
+    bench.detector.link_unreached(subject.hash)
+    assert bench.effects(Probe) == [Probe(subject.contact)]
+    bench.detector.probed(subject.contact, ProbeOutcome.OPEN, 10.0)
+    assert bench.pinged == ["a"]
+    bench.detector.tick(10.0)
+    bench.detector.tick(bench.detector.next_deadline())
+    assert bench.effects(Probe) == [Probe(subject.contact)]
+    bench.detector.probed(subject.contact, ProbeOutcome.REFUSED, 10.05)
+    bench.detector.tick(10.1)
+    assert [c.evidence for c in made(bench, make)[0].charges] == [CLOSED]
+
+
+def test_a_pong_ends_the_knocking_at_a_contact(bench: Any) -> None:
+    subject = bench.table.origins["a"]
+    bench.detector.watches.only({"a"}, 10.0)
+    bench.detector.link_unreached(subject.hash)
+    bench.detector.probed(subject.contact, ProbeOutcome.OPEN, 10.0)
+    bench.detector.answered_as(subject, "a", 10.01)
+    bench.effects()
+    bench.detector.tick(10.5)
+    assert bench.effects(Probe) == []
+
+
 def test_knocking_ends_after_some_times_or_when_the_peer_answers(bench: Any) -> None:
     subject = bench.table.origins["a"]
     bench.detector.watches.only({"a"}, 10.0)

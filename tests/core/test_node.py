@@ -362,14 +362,14 @@ def test_a_failure_that_was_reported_pings_who_holds_the_instance(node: Node, ma
 # links that close -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ended", [LinkClosed, LinkUnreached])
-def test_a_link_to_a_watched_member_that_closed_or_met_nobody_is_probed_and_a_refusal_condemns_it(
-    node: Node, make: Any, ended: type[LinkClosed | LinkUnreached]
+@pytest.mark.parametrize(("ended", "port"), [(LinkClosed, 7401), (LinkUnreached, 7400)])
+def test_of_a_link_that_closed_the_publisher_is_probed_where_it_met_nobody_the_contact_and_a_refusal_condemns(
+    node: Node, make: Any, ended: type[LinkClosed | LinkUnreached], port: int
 ) -> None:
     meet(node, make, "b")
     run(node, 0.0, 0.5)
-    assert only(node.handle(ended("10.0.0.20:7401"), 0.6), Probe) == [Probe("10.0.0.20:7401")]
-    node.handle(Probed("10.0.0.20:7401", ProbeOutcome.REFUSED), 0.6)
+    assert only(node.handle(ended("10.0.0.20:7401"), 0.6), Probe) == [Probe(f"10.0.0.20:{port}")]
+    node.handle(Probed(f"10.0.0.20:{port}", ProbeOutcome.REFUSED), 0.6)
     run(node, 0.6, 0.7)
     assert node.local.table.origins["b"].state is MemberState.DEAD
 

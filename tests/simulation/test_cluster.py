@@ -93,6 +93,19 @@ def test_who_is_killed_in_its_first_moments_is_gone_as_soon_though_no_link_to_it
     assert town.gone(newcomer) < 0.5
 
 
+@pytest.mark.parametrize("size", [2, 5, 12])
+def test_who_joins_behind_a_firewall_that_answers_for_its_publisher_is_not_taken_for_dead(
+    town: Towns, seed: int, size: int
+) -> None:
+    town = town(size, seed)
+    newcomer = town.cluster.spawn()
+    del town.cluster.publishers[newcomer.publisher]  # every dial of it is refused; its contact answers
+    newcomer.register("web", port=80)
+    town.cluster.run(30.0)
+    assert town.deaths() == []
+    assert all(town.seen("web"))
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 30])
 def test_who_hangs_is_gone_within_seven_seconds_and_back_within_two(town: Towns, seed: int, size: int) -> None:
     town = town(size, seed)
