@@ -41,7 +41,7 @@ class Replica:
         )
         self.table = self.local.table
         self.membership = Membership(self.local)
-        Author(self.local, self.membership).begin(0.0)
+        Author(self.local, self.membership).begin()
         self.merger = Merger(
             self.local,
             self.membership,
