@@ -10,6 +10,7 @@ message waits; if none does, all that was taken has been seen but one message, a
 
 from __future__ import annotations
 
+import mmap
 import socket
 import sys
 from array import array
@@ -25,8 +26,11 @@ from .floods import cut_off_at, descriptor_of, is_at, received_by
 
 UNSEEN_BYTES_MAX = (1 << 20) + (64 << 10)  # the largest message on its way, and a handshake
 COMMANDS_BYTES_PER_S = 16  # heartbeats
+PAGE_BYTES = mmap.PAGESIZE
 OVERHEAD_BYTES = 16  # of a message, its length and a command's name, at most
-LOOK_S = 0.25  # some 7 µs a connection; the longer, the more comes in meanwhile
+LOOK_S = 0.25  # whether memory grew, 15 µs; the longer, the more comes in meanwhile
+RARE_LOOK_S = 2.0  # at the connections, some 15 µs each, though memory did not grow
+GROWN_BYTES = 8 << 20  # and if it did by so much
 LOOK_PER_CONNECTION_S = 0.0005  # if that is longer: who looks at thousands looks less often
 
 
@@ -44,7 +48,8 @@ class Unseen:
     def __init__(self, asked: zmq.SyncSocket, doors: Doors) -> None:
         self._socket, self._doors = asked, doors
         self._callers: dict[int, _Caller] = {}
-        self._due = float("-inf")
+        self._due = self._looked_at = float("-inf")
+        self._resident = 0  # bytes, at the last look at the connections, or the least since
 
     @staticmethod
     def available() -> bool:
@@ -64,6 +69,11 @@ class Unseen:
         if now < self._due:
             return []
         self._due = now + max(LOOK_S, LOOK_PER_CONNECTION_S * len(connected))
+        resident = _resident()
+        self._resident = min(self._resident, resident)
+        if resident - self._resident < GROWN_BYTES and now - self._looked_at < RARE_LOOK_S:
+            return []
+        self._resident, self._looked_at = resident, now
         ports, found = self._doors.ports, {}
         for descriptor in connected:
             taken = _taken(descriptor, ports)
@@ -99,6 +109,13 @@ def _taken(descriptor: int, ports: Collection[int]) -> int | None:
             received = received_by(twin)
             return None if received is None else received - _waiting(twin)
     return None
+
+
+def _resident() -> int:
+    """How much memory this process holds, in bytes; 0 if the system does not tell."""
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as told:
+        return int(told.read().split()[1]) * PAGE_BYTES
+    return 0
 
 
 def _waiting(twin: socket.socket) -> int:

@@ -156,6 +156,7 @@ class Callers:
         asked: Any = type("Asked", (), {"getsockopt": lambda _, option: self.waiting})()
         self.unseen = Unseen(asked, doors)
         monkeypatch.setattr(module, "_taken", lambda descriptor, ports: self.taken.get(descriptor))
+        monkeypatch.setattr(module, "RARE_LOOK_S", 0.0)
         monkeypatch.setattr(module, "cut_off_at", lambda descriptor, ports, least: str(descriptor))
 
     def saw(self, descriptor: int, size: int) -> None:
@@ -204,6 +205,22 @@ def test_a_number_that_is_another_connection_s_by_now_begins_anew(callers: Calle
     assert callers.look(2.0) == []
     callers.taken[7] = 5 * UNSEEN_BYTES_MAX
     assert callers.look(3.0) == ["7"], "what the former one brought is no credit"
+
+
+def test_the_connections_are_looked_at_when_memory_grew_and_else_rarely(
+    callers: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RARE_LOOK_S", 10.0)
+    resident = [100 << 20]
+    monkeypatch.setattr(module, "_resident", lambda: resident[0])
+    callers.taken[7] = 0
+    assert callers.look(1.0) == []
+    callers.taken[7] = 2 * UNSEEN_BYTES_MAX
+    assert callers.look(2.0) == []
+    resident[0] += module.GROWN_BYTES
+    assert callers.look(3.0) == ["7"]
+    assert callers.look(4.0) == []
+    assert callers.look(13.5) == ["7"]
 
 
 def test_looks_are_as_rare_as_there_are_connections(callers: Callers) -> None:
