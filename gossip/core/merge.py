@@ -139,6 +139,8 @@ class Merger:
         local = self._local
         if not local.authority.judges:
             return True
+        if origin is not None and any(kept.header != delta.header for kept, _ in _other_parts(origin, delta)):
+            raise Forged(delta.origin, f"{delta.origin} says one state under two headers, each with a certificate, perhaps")
         why = local.authority.refusal(delta, origin, local.wall_s(now))
         if not why:
             return True

@@ -219,6 +219,15 @@ def test_a_narrower_certificate_is_refused_while_it_does_not_cover_what_is_regis
     assert node.local.table.origins[pen.id].version == 2
 
 
+def test_a_state_in_parts_shows_one_certificate_so_none_outlives_the_one_that_covers_it(node: Node, realm: Realm) -> None:
+    pen = realm.pen(20, "orders")
+    brief, part = realm.renewed(pen, "payments", after=100), realm.make.state(pen.id, header=pen.header, parts=2, part=1)
+    push(node, pen.write(dataclasses.replace(part, part=0, header=brief, put=of(pen, "payments"))))
+    push(node, pen.write(part))
+    assert not lives(node, pen)
+    assert node.local.counters["forgeries_refused"] == 1
+
+
 def test_a_peer_that_is_asked_to_register_what_it_may_not_says_so(member_of: Callable[..., Node], make: Make) -> None:
     node = member_of(1, "orders.*")
     with pytest.raises(RegistrationError, match=r"allows orders\.\*"):
