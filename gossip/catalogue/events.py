@@ -7,7 +7,7 @@ order, or one `RESYNC` in place of those it was too slow for. Nothing here makes
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -15,11 +15,13 @@ from typing import Protocol
 from ..config import Limits
 from ..core.effects import Changed, Happened
 from ..errors import PeerClosed, PeerForked
-from ..model import Event, EventKind, Instance, Member
+from ..model import Event, EventKind, Instance, Member, MemberState
 
 _ADDED, _CHANGED, _REMOVED = EventKind.ADDED, EventKind.CHANGED, EventKind.REMOVED
 WHY_MAX = 64  # events told about one name
-SUBJECTS_MAX = 8192  # members whose events are kept apart from the common history
+SUBJECTS_MAX = 8192  # names whose events are kept apart from the common history
+GONE_MAX = 1024  # of them, members that died or left: as many as the core keeps the state of
+_GONE = (MemberState.DEAD, MemberState.LEFT)
 
 
 class Queue(Protocol):
@@ -150,6 +152,31 @@ def nothing_came(timeout: float | None) -> TimeoutError:
     return TimeoutError(f"no event within {timeout} s")
 
 
+class _Subjects:
+    """The last events about each member, which outlast the common history. Written by one thread, read by any.
+
+    Who died or left gives way before who lives: where members come and go all day, what is kept of them stays small.
+    """
+
+    def __init__(self) -> None:
+        self._here: dict[str, tuple[Event, ...]] = {}
+        self._gone: dict[str, tuple[Event, ...]] = {}
+
+    def remember(self, subject: str, event: Event) -> None:
+        """O(`WHY_MAX`)."""
+        known = self.of(subject)
+        gone = isinstance(event.after, Member) and event.after.state in _GONE
+        now, before = (self._gone, self._here) if gone else (self._here, self._gone)
+        now[subject] = (*known[1 - WHY_MAX :], event)
+        before.pop(subject, None)  # last: a reader finds it in either, and never in none
+        if len(now) > (GONE_MAX if gone else SUBJECTS_MAX):
+            del now[next(iter(now))]
+
+    def of(self, subject: str) -> tuple[Event, ...]:
+        """Oldest first; empty if nothing is known."""
+        return self._here.get(subject) or self._gone.get(subject, ())
+
+
 class EventLog:
     """The history of one peer and its watches. Written by one thread, read by any."""
 
@@ -161,7 +188,7 @@ class EventLog:
         self._queue = queue
         self._seq = 0
         self._history: deque[Event] = deque(maxlen=limits.history_max)
-        self._of_member: OrderedDict[str, deque[Event]] = OrderedDict()
+        self._subjects = _Subjects()
         self._watches: tuple[Watch, ...] = ()
         self.counters: dict[str, int] = {}
 
@@ -172,7 +199,7 @@ class EventLog:
         for happening in happenings:
             self._seq += 1
             event = Event(self._seq, at, happening.kind, None, happening.before, happening.after, happening.reason)
-            self._remember(happening.subject, event)
+            self._subjects.remember(happening.subject, event)
             events.append(event)
         self._history.extend(events)
         if self._watches:
@@ -192,14 +219,6 @@ class EventLog:
         if after is None:
             return Event(self._seq, at, _REMOVED, before.service if before is not None else None, before, None, change.reason)
         return Event(self._seq, at, _ADDED if before is None else _CHANGED, after.service, before, after, change.reason)
-
-    def _remember(self, subject: str, event: Event) -> None:
-        log = self._of_member.get(subject)
-        if log is None:
-            log = self._of_member[subject] = deque(maxlen=WHY_MAX)
-            if len(self._of_member) > SUBJECTS_MAX:
-                self._of_member.popitem(last=False)
-        log.append(event)
 
     def watch(self, service: str | None, ring: Callable[[], None] | None = None) -> Watch:
         """A new watch, which sees nothing before `follow`. Any thread."""
@@ -246,7 +265,7 @@ class EventLog:
 
     def why(self, names: set[str]) -> tuple[Event, ...]:
         """The last events about members or instances of these names, oldest first. O(history)."""
-        found = {event.seq: event for name in names for event in tuple(self._of_member.get(name, ()))}
+        found = {event.seq: event for name in names for event in self._subjects.of(name)}
         about = _about(names)
         told = 0
         for event in reversed(tuple(self._history)):
