@@ -262,6 +262,18 @@ def test_a_refusal_at_an_endpoint_it_moved_away_from_proves_nothing(bench: Any, 
     assert made(bench, make) == []
 
 
+def test_a_refusal_that_a_former_life_met_is_nothing_against_the_next_which_is_looked_for_anew(bench: Any, make: Any) -> None:
+    a = bench.table.origins["a"]
+    bench.detector.watches.only({"a"}, 0.0)
+    bench.detector.link_closed(a.hash, a.publisher)
+    a.incarnation = a.incarnation[0] + 1, 0  # it came back at the same port while I was busy
+    bench.effects()
+    for now, accused in ((1.0, []), (2.0, ["a"])):
+        bench.detector.probed(a.publisher, ProbeOutcome.REFUSED, now)
+        bench.detector.tick(now + 0.1)
+        assert [c.subject for one in made(bench, make) for c in one.charges] == accused
+
+
 # verdicts ---------------------------------------------------------------------------------------------------------------
 
 
