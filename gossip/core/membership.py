@@ -73,13 +73,13 @@ class Membership:
             table.remove(origin)
         table.floors.clear()
 
-    def restore(self, origin: Origin, *, new_life: bool) -> None:
-        """It lives after all (a refutation), or again (a new life)."""
+    def restore(self, origin: Origin, *, again: bool) -> None:
+        """It lives after all (a refutation), or `again` (a new life, or back after it was put out)."""
         local = self._local
         before = origin.member()
         local.table.revive(origin)
         self._place(origin)
-        kind, what = (EventKind.MEMBER_JOINED, "came back") if new_life else (EventKind.MEMBER_REFUTED, "refuted its death")
+        kind, what = (EventKind.MEMBER_JOINED, "came back") if again else (EventKind.MEMBER_REFUTED, "refuted its death")
         reason = f"{origin.id} {what}"
         self.show(origin, {}, reason)
         self._happened(kind, origin, reason, before)
@@ -93,7 +93,7 @@ class Membership:
             if origin.alive:
                 self.settle(origin, ended, belief.reason, now)
         elif not origin.alive:
-            self.restore(origin, new_life=belief.kind is EventKind.MEMBER_JOINED)
+            self.restore(origin, again=belief.kind is EventKind.MEMBER_JOINED)
         elif belief.kind is EventKind.MEMBER_SUSPECTED:
             self.suspect(origin, belief.reason)
         else:

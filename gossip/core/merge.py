@@ -338,7 +338,8 @@ class Merger:
             return False
         if self._is_full(origin.id, now):
             return False
-        membership.restore(origin, new_life=origin.incarnation > life[0])
+        put_out = origin.state is MemberState.LEFT  # and shows a new certificate: it had not died, to refute that
+        membership.restore(origin, again=origin.incarnation > life[0] or put_out)
         return True
 
     def _take_early(self, origin: Origin, now: float) -> None:

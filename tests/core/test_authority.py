@@ -276,6 +276,8 @@ def test_who_was_put_out_comes_back_with_a_new_certificate(
     assert shown(first)
     assert first.local.table.origins[second.id].header.certificate == signing.certificate
     assert first.local.counters["forgeries_refused"] == 0
+    told = [e.kind for e in wire.kept[first.local.me.contact] if type(e) is Happened and e.subject == second.id]
+    assert told == [EventKind.MEMBER_JOINED, EventKind.MEMBER_LEFT, EventKind.MEMBER_JOINED], "it had not died, to refute that"
 
 
 def test_a_new_certificate_must_cover_what_is_registered(member_of: Callable[..., Node], realm: Realm, make: Make) -> None:

@@ -57,7 +57,7 @@ def test_who_refutes_its_death_is_shown_again(bench: Any, make: Any) -> None:
     (a,) = bench.join("a", put=("i1",))
     bench.membership.settle(a, MemberState.DEAD, "", 5.0)
     bench.effects()
-    bench.membership.restore(a, new_life=False)
+    bench.membership.restore(a, again=False)
     assert bench.shown() == make.instance()
     assert kinds(bench) == [EventKind.MEMBER_REFUTED]
     assert a.hash in bench.local.overlay.members
@@ -67,7 +67,7 @@ def test_who_comes_back_in_a_new_life_joins(bench: Any) -> None:
     (a,) = bench.join("a")
     bench.membership.settle(a, MemberState.DEAD, "", 5.0)
     bench.effects()
-    bench.membership.restore(a, new_life=True)
+    bench.membership.restore(a, again=True)
     assert kinds(bench) == [EventKind.MEMBER_JOINED]
 
 
