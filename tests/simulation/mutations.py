@@ -148,7 +148,7 @@ def let_any_late_delta_void_a_verdict() -> None:
     def follow(self: Any, one: Any, delta: Any, life: Any, former: Any, now: float) -> bool:
         if one.alive or one.leaving:
             return original(self, one, delta, life, former, now)
-        self._membership.restore(one, new_life=False)
+        self._membership.restore(one, again=False)
         return True
 
     merge.Merger._follow = follow
