@@ -167,7 +167,7 @@ TARGETS = (
         "≤ 2 × one change",
         "detection",
         tuple(Bound(f"leave, N = {size}", by=f"one change, N = {size}", most=2) for size in (10, 30)),
-        "A goodbye travels as a change does, and is shown as quickly. But whoever hears it also takes the leaver out of its rings, "
+        "A goodbye travels as a change does, and is shown as quickly. But who hears it also takes the leaver out of its rings, "
         "works out links and watches anew, and gives links up and dials others: in the simulator, with 30 peers, some 550 calls "
         "a peer within a second, where a change takes 93. Up to 17 members all are linked to all and nothing is dialled, so "
         "N = 10 keeps the target; at N = 30 that work of thirty processes shares the two cores with the goodbyes still to come.",
