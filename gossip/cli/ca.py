@@ -34,7 +34,7 @@ examples:
   gossip ca issue --ca ca.key --key orders.pub --services 'orders.*' -o o.cert
   gossip run orders.eu --port 8080 --signing-key orders.key \\
       --certificate o.cert --authority ca.pub
-  gossip ca revoke --ca ca.key o.cert --via 10.0.0.7:7400
+  gossip ca revoke --ca ca.key o.cert --via 10.0.0.7:7400 --cluster production
 """
 STEP_S = 0.05
 
@@ -103,7 +103,7 @@ def _add_revoke(verbs: Any) -> None:
         _revoke,
         "take back all certificates of a key, and with --via tell a running cluster",
         "gossip ca revoke --ca ca.key orders.cert -o x.revocation   for Peer.revoke",
-        "gossip ca revoke --ca ca.key orders.cert --via 10.0.0.7:7400 \\\n      --secret-file cluster.key",
+        "gossip ca revoke --ca ca.key orders.cert --via 10.0.0.7:7400 \\\n      --cluster production --secret-file cluster.key",
     )
     parser.add_argument("certificate", metavar="CERTIFICATE", help="the newest of that key: a file, or the text itself")
     parser.add_argument("--ca", metavar="KEYFILE", required=True, help="the key of the authority")

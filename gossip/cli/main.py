@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (by default that of the process); returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(parser(arguments[0] if arguments else "").parse_args(arguments))
+        options, unknown = parser(arguments[0] if arguments else "").parse_known_args(arguments)
+        if unknown:
+            options.usage_error(_unknown(unknown, options.usage_error.__self__))
+        return _run(options)
     except SystemExit as ended:  # argparse has said all there is to say
         return ended.code if isinstance(ended.code, int) else 2
 
@@ -62,7 +65,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Tell on stderr what is wrong with the command line, and exit with 2."""
-        super().error(f"{message.rstrip('.')}. `{self.prog} --help` tells more")
+        super().error(f"{message if message.endswith('?') else message.rstrip('.') + '.'} `{self.prog} --help` tells more")
+
+
+def _unknown(arguments: list[str], command: argparse.ArgumentParser) -> str:
+    """That a command does not know these, and what the first may be a slip of."""
+    from difflib import get_close_matches  # here, because it is slow to import
+
+    near = get_close_matches(arguments[0].partition("=")[0], command._option_string_actions, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"unrecognized arguments: {' '.join(arguments)}{meant}"
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
