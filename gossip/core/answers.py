@@ -63,9 +63,9 @@ class Answers:
             self._local.bounds.hit("syncs_refused", message.asker, "others ask for my view more often than it can be told", now)
             return
         authority = self._local.authority
-        if message.version and message.revoked != authority.digest:
-            told = [self._local.codec.encode(one) for one in authority.messages()]
-            if self._supply.may_send(told, message.asker, now):
+        if message.version:
+            told = [self._local.codec.encode(one) for one in authority.untold(message.revoked)]
+            if told and self._supply.may_send(told, message.asker, now):
                 self._local.out += [Answer(token, frame) for frame in told]
         if authority.names_revoked(message.asker):
             return  # that is all it is told

@@ -39,7 +39,8 @@ class Authority:
         self._good: OrderedDict[bytes, Certificate] = OrderedDict()  # by their bytes; a forged one costs a check each time
         self.revocations: dict[bytes, Revocation] = {}  # by key
         self._fingerprints: set[str] = set()  # of those keys, as ids end in them
-        self.digest = 0  # of the revocations: two peers with equal ones hold the same
+        # of the authority and the revocations: two peers with equal ones hold the same; 0 says that none are held
+        self.digest = _digest(signing.authority) if signing is not None and signing.authority else 0
         self.next_end_s = NEVER  # wall seconds of the first end of a certificate or revocation; may be early
         for raw in known if self.judges else ():
             try:
@@ -142,18 +143,22 @@ class Authority:
     def _keep(self, one: Revocation) -> None:
         self.revocations[one.key] = one
         self._fingerprints.add(fingerprint(one.key))
-        self.digest ^= _digest(one)
+        self.digest ^= _digest(one.raw)
         self.next_end_s = min(self.next_end_s, one.until)
 
     def _drop(self, one: Revocation) -> None:
         del self.revocations[one.key]
         self._fingerprints.discard(fingerprint(one.key))
-        self.digest ^= _digest(one)
+        self.digest ^= _digest(one.raw)
 
     def forget(self, wall_s: float) -> None:
         """Revocations of certificates that would have expired by now go."""
         for one in [one for one in self.revocations.values() if one.until <= wall_s]:
             self._drop(one)
+
+    def untold(self, theirs: int) -> list[Revoked]:
+        """What to tell somebody whose digest is this: all, as messages. Nothing to who holds the same, or knows no authority."""
+        return [] if theirs in (0, self.digest) else self.messages()
 
     def messages(self) -> list[Revoked]:
         """All that are remembered, as messages."""
@@ -161,5 +166,5 @@ class Authority:
         return [Revoked(tuple(told[at : at + PER_MESSAGE])) for at in range(0, len(told), PER_MESSAGE)]
 
 
-def _digest(one: Revocation) -> int:
-    return int.from_bytes(blake2b(one.raw, digest_size=8).digest(), "big")
+def _digest(raw: bytes) -> int:
+    return int.from_bytes(blake2b(raw, digest_size=8).digest(), "big")

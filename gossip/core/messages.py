@@ -173,7 +173,7 @@ class Sync:
     pulse: int
     synced: bool
     sums: bytes
-    revoked: int = 0  # the digest of the revocations it knows
+    revoked: int = 0  # the digest of the revocations it knows; 0: it knows no authority
 
 
 @dataclass(slots=True)

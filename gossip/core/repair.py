@@ -174,9 +174,8 @@ class Repair:
             self._end(talk, now, ok=False)
         elif not message.more and not talk.planned:
             self._plan(talk, now)
-            if message.revoked != self._local.authority.digest:  # what it knew more came before this
-                for told in self._local.authority.messages():
-                    self._push(talk, self._local.codec.encode(told))
+            for told in self._local.authority.untold(message.revoked):  # what it knew more came before this
+                self._push(talk, self._local.codec.encode(told))
             self._next_step(talk, now)
 
     def _on_delta(self, talk: Conversation, delta: Delta, frame: bytes, now: float) -> None:

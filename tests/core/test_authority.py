@@ -375,7 +375,7 @@ def test_who_was_revoked_is_told_so_and_nothing_else(
     outcast = member_of(2)
     pen = realm.pen_of(dataclasses.replace(realm.signing(), public=outcast._seal.public))
     node.revoke(realm.revocation(pen), 1.0)
-    answers = push(node, make.codec.encode(Sync(outcast.id, (1_000, 2), 1, 0, False, bytes(2048))))
+    answers = push(node, make.codec.encode(Sync(outcast.id, (1_000, 2), 1, 0, False, bytes(2048), 1)))
     told = [make.codec.decode(effect.frame) for effect in answers if type(effect) is Answer]
     assert [type(message) for message in told] == [Revoked]
     heard = outcast.handle(Heard(b"*" + make.codec.encode(told[0]), "10.0.0.1:7401"), 2.0)
@@ -389,8 +389,23 @@ def test_a_revocation_is_forgotten_when_the_certificate_would_have_expired(node:
     assert node.local.authority.revoked(pen.signing.public)
     node.tick(99.0)
     assert not node.local.authority.revoked(pen.signing.public)
-    assert node.local.authority.digest == 0
+    assert node.local.authority.messages() == []
     assert node.revoke(realm.revocation(pen, until=100), 100.0)[1] is False, "nor is it news afterwards"
+
+
+def test_who_knows_no_authority_is_told_of_no_revocation_in_any_conversation(
+    wire: Wire, member_of: Callable[..., Node], node_of: Callable[..., Node], realm: Realm
+) -> None:
+    judge, plain, pen = member_of(1), node_of(2, signing=dataclasses.replace(realm.pen(2).signing, authority=b"")), realm.pen(20)
+    for one in (judge, plain):
+        wire.add(one)
+        push(one, pen.state(put=("i1",)))
+    judge.revoke(realm.revocation(pen), 1.0)
+    for asker, answerer in ((judge, plain), (plain, judge)):
+        wire.spoken.clear()
+        wire.talk(asker, answerer, 2.0)
+        assert wire.spoken
+        assert not [message for _, message in wire.spoken if isinstance(message, Revoked)]
 
 
 def test_revocations_have_a_bound_and_those_that_end_first_go(
