@@ -72,7 +72,7 @@ def _unknown(arguments: list[str], command: argparse.ArgumentParser) -> str:
     """That a command does not know these, and what the first may be a slip of."""
     from difflib import get_close_matches  # here, because it is slow to import
 
-    near = get_close_matches(arguments[0].partition("=")[0], command._option_string_actions, 1)
+    near = get_close_matches(arguments[0].partition("=")[0], command._option_string_actions, 1, 0.75)
     meant = f"; did you mean {near[0]}?" if near else ""
     return f"unrecognized arguments: {' '.join(arguments)}{meant}"
 
