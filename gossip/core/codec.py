@@ -325,18 +325,13 @@ def _encode_accusation(m: Accusation) -> tuple[int, tuple[Any, ...]]:
     return _ACCUSATION, (m.accuser, *m.incarnation, m.counter, charges)
 
 
-def _if_any(digest: int) -> tuple[int, ...]:
-    """A trailing field that only peers with an authority need."""
-    return (digest,) if digest else ()
-
-
 _ENCODERS: dict[type, Callable[[Any], tuple[int, tuple[Any, ...]]]] = {
     Heartbeat: _encode_heartbeat,
     Accusation: _encode_accusation,
     Ping: lambda m: (_PING, (m.asker, *m.incarnation, m.pulse)),
     Pong: lambda m: (_PONG, (m.id, *m.incarnation, m.pulse, m.version, m.held_alive)),
-    Sync: lambda m: (_SYNC, (m.asker, *m.incarnation, m.version, m.pulse, m.synced, m.sums, *_if_any(m.revoked))),
-    Entries: lambda m: (_ENTRIES, (m.sender, m.synced, m.buckets, entry_fields(m.entries), m.more, *_if_any(m.revoked))),
+    Sync: lambda m: (_SYNC, (m.asker, *m.incarnation, m.version, m.pulse, m.synced, m.sums, m.revoked)),
+    Entries: lambda m: (_ENTRIES, (m.sender, m.synced, m.buckets, entry_fields(m.entries), m.more, m.revoked)),
     Want: lambda m: (_WANT, (entry_fields(m.entries),)),
     Done: lambda m: (_DONE, (m.sender,)),
     Foreign: lambda m: (_FOREIGN, ()),
