@@ -56,6 +56,7 @@ def test_workers_of_one_port_are_one_instance_that_outlives_each_of_them(host: S
     assert victim not in observer.members()
     assert observer.events(EventKind.REMOVED) == []
 
+    eventually(lambda: observer.peer.status().links == workers, "a link to each, over which it says goodbye")
     assert running.stop() == 0
     observer.sees(instances=0, members=0)
     assert observer.names(EventKind.MEMBER_DEAD) == [victim]  # all others said goodbye
