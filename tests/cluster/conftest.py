@@ -15,17 +15,31 @@ from typing import Any
 
 import pytest
 
-from nodes.launch import Launcher, Told, Worker, ask_all, until
+from gossip.signing import new_signing_key
+from nodes.launch import Answer, Launcher, Told, Worker, ask_all, until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0  # for what must come to pass and has no figure of its own here; speed belongs to the benchmarks
+
+
+class Signing(Launcher):
+    """One whose workers sign, each with the key of its id or name: whoever is started anew, or by mistake again, has the same."""
+
+    keys: Path
+
+    def ask_start(self, worker: Worker, **peer: Any) -> Answer:
+        key = self.keys / f"{peer.get('id', worker.name)}.key"
+        if not key.exists():
+            key.touch(0o600)
+            key.write_text(new_signing_key(), encoding="utf-8")
+        return super().ask_start(worker, **{"signing_key": str(key), **peer})
 
 
 OPEN_AND_SIGNED = pytest.mark.parametrize("launch", ["open", "signed"], indirect=True)
 
 
 @pytest.fixture
-def launch(request: pytest.FixtureRequest) -> Iterator[Callable[..., Launcher]]:
+def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
     """Makes launchers of a cluster of this test's own; at the end, no process of theirs may be left.
 
     With `OPEN_AND_SIGNED` twice, the second time each peer with a key of its own; with `--signed` always so.
@@ -36,9 +50,10 @@ def launch(request: pytest.FixtureRequest) -> Iterator[Callable[..., Launcher]]:
     with ExitStack() as stack:
 
         def make(**options: Any) -> Launcher:
-            if signed:
-                options.setdefault("signing_key", "new")
-            launchers.append(stack.enter_context(Launcher(cluster, **options)))
+            made = (Signing if signed else Launcher)(cluster, **options)
+            if isinstance(made, Signing):
+                made.keys = tmp_path
+            launchers.append(stack.enter_context(made))
             return launchers[-1]
 
         yield make
