@@ -10,9 +10,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import GossipError, __version__
+
+NEAR = 0.75  # of 1.0, which is the same: how like what was said an option must be to be offered
 
 # Which module adds which commands, in the order of the help. Whoever names a command waits for its module alone.
 MODULES = {
@@ -34,10 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (by default that of the process); returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        options, unknown = parser(arguments[0] if arguments else "").parse_known_args(arguments)
-        if unknown:
-            options.usage_error(_unknown(unknown, options.usage_error.__self__))
-        return _run(options)
+        return _run(parser(arguments[0] if arguments else "").parse_args(arguments))
     except SystemExit as ended:  # argparse has said all there is to say
         return ended.code if isinstance(ended.code, int) else 2
 
@@ -61,20 +60,25 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """One whose every refusal, those of its subcommands too, ends in where to read on."""
+    """One whose every refusal, those of its subcommands too, ends in where to read on.
+
+    What a subcommand does not know it refuses itself, with its own usage; by default the outermost parser would.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As `argparse` does it for a parser and for each of its subcommands, but nothing unknown is left."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            from difflib import get_close_matches  # here, because it is slow to import
+
+            near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, NEAR)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return options, []
 
     def error(self, message: str) -> NoReturn:
         """Tell on stderr what is wrong with the command line, and exit with 2."""
         super().error(f"{message if message.endswith('?') else message.rstrip('.') + '.'} `{self.prog} --help` tells more")
-
-
-def _unknown(arguments: list[str], command: argparse.ArgumentParser) -> str:
-    """That a command does not know these, and what the first may be a slip of."""
-    from difflib import get_close_matches  # here, because it is slow to import
-
-    near = get_close_matches(arguments[0].partition("=")[0], command._option_string_actions, 1, 0.75)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return f"unrecognized arguments: {' '.join(arguments)}{meant}"
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
