@@ -165,16 +165,17 @@ class _Subjects:
     def remember(self, subject: str, event: Event) -> None:
         """O(`WHY_MAX`)."""
         known = self.of(subject)
-        gone = isinstance(event.after, Member) and event.after.state in _GONE
+        gone = event.after.state in _GONE if isinstance(event.after, Member) else subject in self._gone  # a notice moves nobody
         now, before = (self._gone, self._here) if gone else (self._here, self._gone)
         now[subject] = (*known[1 - WHY_MAX :], event)
-        before.pop(subject, None)  # last: a reader finds it in either, and never in none
+        before.pop(subject, None)  # last: it is always in one of them
         if len(now) > (GONE_MAX if gone else SUBJECTS_MAX):
             del now[next(iter(now))]
 
     def of(self, subject: str) -> tuple[Event, ...]:
         """Oldest first; empty if nothing is known."""
-        return self._here.get(subject) or self._gone.get(subject, ())
+        here = self._here
+        return here.get(subject) or self._gone.get(subject) or here.get(subject, ())  # it may come back between two looks
 
 
 class EventLog:

@@ -41,6 +41,15 @@ def test_who_comes_back_is_told_of_as_one() -> None:
     assert told(log, "back") == ["ALIVE", "DEAD", "ALIVE"]
 
 
+def test_a_notice_about_who_is_gone_brings_nobody_back() -> None:
+    log = EventLog(SHORT)
+    for number in range(GONE_MAX + 1):
+        notice = Happened(EventKind.NOTICE, f"n{number}", None, None, "late news")
+        log.record((), [happened(f"n{number}", MemberState.DEAD, "died"), notice])
+    assert told(log, "n0") == []
+    assert told(log, f"n{GONE_MAX}") == ["died", "late news"]
+
+
 def test_the_last_events_of_one_are_kept() -> None:
     log = EventLog(SHORT)
     for number in range(WHY_MAX + 5):
