@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Generator
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+
+from gossip import Peer
 
 from .faults_record import FAILED, record
 
@@ -75,3 +80,18 @@ def pytest_runtest_makereport(
 def seed(pytestconfig: pytest.Config) -> int:
     """The seed of this run. Whatever is random in a test is drawn from `random.Random(seed)`."""
     return pytestconfig.stash[_SEED]
+
+
+@pytest.fixture
+def peer_of() -> Iterator[Callable[..., Peer]]:
+    """Starts peers of a cluster of this test's own, each with those it is given as seeds; all are closed at the end."""
+    cluster = f"test-{uuid.uuid4().hex}"
+    with ExitStack() as ends:
+
+        def make(name: str, *seeds: Peer, **arguments: Any) -> Peer:
+            chosen = {"cluster": cluster, "bind": "127.0.0.1:0", "seeds": [seed.address for seed in seeds], **arguments}
+            peer = Peer(name, **chosen).start()
+            ends.callback(peer.close)
+            return peer
+
+        yield make

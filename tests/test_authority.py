@@ -8,8 +8,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +53,6 @@ class Holder:
 @pytest.fixture
 def holder_of(tmp_path: Path, authority: Authority) -> Callable[..., Holder]:
     return lambda *services, **options: Holder(tmp_path, options.pop("authority", authority), *services, **options)
-
-
-@pytest.fixture
-def peer_of() -> Iterator[Callable[..., Peer]]:
-    cluster = f"authority-{uuid.uuid4().hex}"
-    with ExitStack() as ends:
-
-        def make(name: str, *seeds: Peer, **arguments: Any) -> Peer:
-            chosen = {"cluster": cluster, "bind": "127.0.0.1:0", "seeds": [seed.address for seed in seeds], **arguments}
-            peer = Peer(name, **chosen).start()
-            ends.callback(peer.close)
-            return peer
-
-        yield make
 
 
 def notices(peer: Peer, words: str, *about: str) -> list[str]:

@@ -9,9 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +31,6 @@ def key_file(tmp_path: Path) -> Path:
     file = tmp_path / "orders.key"
     write_secret(file, new_signing_key())
     return file
-
-
-@pytest.fixture
-def peer_of() -> Iterator[Callable[..., Peer]]:
-    cluster = f"signed-{uuid.uuid4().hex}"
-    with ExitStack() as ends:
-
-        def make(name: str, *seeds: Peer, **arguments: Any) -> Peer:
-            chosen = {"cluster": cluster, "bind": "127.0.0.1:0", "seeds": [seed.address for seed in seeds], **arguments}
-            peer = Peer(name, **chosen).start()
-            ends.callback(peer.close)
-            return peer
-
-        yield make
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
