@@ -18,9 +18,8 @@ from .measured import Record, rest_until
 MIB = 1 << 20
 LOOK_S = 1.0
 SHORT_S = 6.0
-STEP_S = 0.5  # between two things that happen, as quickly as they can
-CALM_STEP_S = 5.0  # and as often as in the hour that is asked about: each of those that pass lives for two minutes
-WARM_UP = 1 / 2  # of the time, in haste: some thousand dead are remembered, histories and caches fill, allocators settle
+STEP_S = 0.5  # between two things that happen
+WARM_UP = 2 / 3  # of the time: the dead are remembered for ten minutes, histories and caches fill, allocators settle
 PATIENCE_S = 3 * DEADLINE_S  # for fifty processes on a small, busy machine
 
 Launch = Callable[..., Launcher]
@@ -67,7 +66,7 @@ class Soak:
         for worker in self.staying:  # what they tell is not what is looked for here
             worker.events.clear()
 
-    def run(self, seconds: float, step_s: float = STEP_S) -> list[tuple[float, float]]:
+    def run(self, seconds: float) -> list[tuple[float, float]]:
         """(time, mean MiB of those that stay) every few seconds; then all come to rest."""
         began = time.monotonic()
         looked = began - LOOK_S
@@ -77,7 +76,7 @@ class Soak:
                 looked = now
                 memory.append((now - began, self._mib()))
             self.happen()
-            rest_until(now + step_s)
+            rest_until(now + STEP_S)
         self.agree()
         return [*memory, (time.monotonic() - began, self._mib())]
 
@@ -126,7 +125,7 @@ def test_an_hour_of_churn_costs_less_than_a_mebibyte(launch: Launch, record: Rec
     soak = Soak(launch(), 50, seed)
     soak.run(minutes * 60 * WARM_UP)
     before, lives = soak.descriptors(), soak.deaths
-    memory = soak.run(minutes * 60 * (1 - WARM_UP), CALM_STEP_S)
+    memory = soak.run(minutes * 60 * (1 - WARM_UP))
     lives, more = soak.deaths - lives, soak.descriptors() - before
     per_hour = slope(memory) * 3600
     per_life = (memory[-1][1] - memory[0][1]) * 1024 / lives
@@ -136,8 +135,7 @@ def test_an_hour_of_churn_costs_less_than_a_mebibyte(launch: Launch, record: Rec
         what=f"50 peers, {soak.deaths} lives and {soak.changes} changes in {minutes:g} min; those of 25 that stay are measured",
         asked="RSS slope < 1 MiB/h, descriptors flat",
         measured=f"{memory[0][1]:.1f} MiB each after {minutes * WARM_UP:.0f} min, {memory[-1][1]:.1f} MiB at the end; the last "
-        f"{minutes * (1 - WARM_UP):.0f} min, a life every {CALM_STEP_S:g} s, extrapolated: {per_hour:+.2f} MiB/h, "
-        f"{per_life:+.1f} KiB for each of {lives} lives; "
+        f"{minutes * (1 - WARM_UP):.0f} min extrapolated: {per_hour:+.2f} MiB/h, {per_life:+.1f} KiB for each of {lives} lives; "
         f"descriptors {before:.1f} each, {more:+.1f}",
         simulated="no scenario: simulated peers share memory",
         held=per_hour < 1.0 and abs(more) <= 1.0,
