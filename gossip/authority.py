@@ -27,7 +27,7 @@ from .core.certificates import (
 )
 from .core.signatures import KEY_BYTES
 from .errors import ConfigError, WireError
-from .signing import SigningKey, new_signing_key, verify
+from .signing import SigningKey, new_signing_key, read_signing_key, verify
 
 __all__ = [
     "Authority",
@@ -47,6 +47,7 @@ CLOCKS_S = 3600  # a certificate begins so long before it is issued: the clocks 
 DAY_S = 86400
 DAYS_MAX = 3660
 ADVICE = "Nothing was changed."
+HOW_TO_INIT = "`gossip ca init -o FILE`"
 
 T = TypeVar("T")
 Given = str | os.PathLike[str]
@@ -64,7 +65,7 @@ class Authority:
     @classmethod
     def of(cls, path: Given) -> Authority:
         """The one whose private key is in this file, which its owner alone may read. Raises `ConfigError`."""
-        return cls(SigningKey.of(path))
+        return cls(SigningKey(read_signing_key(path, "authority key file", f"Make an authority with {HOW_TO_INIT}. {ADVICE}")))
 
     def __repr__(self) -> str:
         return "<an authority>"

@@ -88,22 +88,22 @@ def new_signing_key() -> str:
     return secrets.token_urlsafe(KEY_BYTES)
 
 
-def read_signing_key(path: str | os.PathLike[str]) -> bytes:
-    """The key in a file, which nobody but its owner may read. Raises `ConfigError`."""
-    found = private_lines(path, "signing_key file", ADVICE)
+def read_signing_key(path: str | os.PathLike[str], what: str = "signing_key file", advice: str = ADVICE) -> bytes:
+    """The key in a file, which nobody but its owner may read. Raises `ConfigError`, which calls it `what`."""
+    found = private_lines(path, what, advice)
     if len(found) != 1:
-        raise ConfigError(f"signing_key file {os.fspath(path)!r}: it holds {len(found)} lines, not one key. {ADVICE}")
-    return signing_key_of(found[0], f"signing_key file {os.fspath(path)!r}")
+        raise ConfigError(f"{what} {os.fspath(path)!r}: it holds {len(found)} lines, not one key. {advice}")
+    return signing_key_of(found[0], f"{what} {os.fspath(path)!r}", advice)
 
 
-def signing_key_of(text: str, where: str) -> bytes:
+def signing_key_of(text: str, where: str, advice: str = ADVICE) -> bytes:
     """The 32 bytes that `new_signing_key` spelled. Raises `ConfigError`, which does not show it."""
     try:
         seed = base64.b64decode(text.strip().encode("ascii") + b"=", altchars=b"-_", validate=True)
     except (ValueError, UnicodeEncodeError):
         seed = b""
     if len(seed) != KEY_BYTES:
-        raise ConfigError(f"{where}: that is no key. {ADVICE}")
+        raise ConfigError(f"{where}: that is no key. {advice}")
     return seed
 
 
