@@ -119,10 +119,13 @@ def main(arguments: list[str] | None = None) -> int:
         results.sheets[names[0]] = run_here(names[0], options.quick)
         results.write(options.here)
         return 1 if results.failures else 0
-    before = read(options.compare) if options.compare else None  # before that file may be written anew
-    whole = read(options.into) if options.into else None  # before an hour is spent
-    if options.page:
-        results = read(options.page)
+    try:  # now, before an hour is spent, and before that file may be written anew
+        before, whole, shown = (read(path) if path else None for path in (options.compare, options.into, options.page))
+    except (OSError, ValueError) as error:
+        print(f"cannot use these results: {error}. Name a file that python -m benchmarks wrote", file=sys.stderr)
+        return 2
+    if shown is not None:
+        results = shown
     else:
         results = measure_all(names, options.quick)
         path = options.into or path_of(results)

@@ -238,6 +238,18 @@ def test_a_quick_run_has_no_place_in_a_whole_one(capsys: pytest.CaptureFixture[s
     assert "Leave out --quick" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--compare", "--into", "--page"])
+@pytest.mark.parametrize("content", [None, "{}", "no JSON"])
+def test_results_that_cannot_be_used_are_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, content: str | None
+) -> None:
+    path = tmp_path / "old.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    assert program.main(["absorb", option, str(path)]) == 2
+    assert "Name a file that python -m benchmarks wrote" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("before", "after", "more", "worse"),
     [(1.0, 1.5, False, True), (1.0, 0.5, False, False), (1.0, 0.5, True, True), (1.0, 1.04, False, False)],
