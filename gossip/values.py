@@ -63,7 +63,8 @@ else:
                 "__slots__": tuple(each.name for each in own if each.name not in known),
                 "__value_fields__": every,
                 "__match_args__": tuple(each.name for each in every if each.init),
-                "__dataclass_fields__": _StandardFields(),
+                "__dataclass_fields__": _Standard("__dataclass_fields__", frozen),
+                "__dataclass_params__": _Standard("__dataclass_params__", frozen),
                 "__signature__": _Signature(),
                 "__replace__": replace,
             }
@@ -185,8 +186,11 @@ else:
             if hasattr(owner.__init__, "compiled"):
                 owner.__init__ = owner.__init__.compiled()
 
-    class _StandardFields:
-        """By `__dataclass_fields__` the standard library knows its own: made when it asks."""
+    class _Standard:
+        """What the standard library knows its own by, and asks them (`pprint` does, and whoever inherits): made when asked."""
+
+        def __init__(self, name, frozen):
+            self._name, self._frozen = name, frozen
 
         def __get__(self, instance, owner):
             import dataclasses
@@ -200,11 +204,10 @@ else:
                 return dataclasses.field(**given, init=each.init, repr=each.repr, compare=each.compare, hash=each.hash)
 
             kinds = _kinds(owner)
-            twin = dataclasses.make_dataclass(
-                owner.__name__, [(each.name, kinds[each.name], standard(each)) for each in owner.__value_fields__]
-            )
-            owner.__dataclass_fields__ = twin.__dataclass_fields__
-            return twin.__dataclass_fields__
+            specs = [(each.name, kinds[each.name], standard(each)) for each in owner.__value_fields__]
+            twin = dataclasses.make_dataclass(owner.__name__, specs, frozen=self._frozen)
+            setattr(owner, self._name, getattr(twin, self._name))
+            return getattr(twin, self._name)
 
 
 __all__ = ["dataclass", "field", "fields", "replace"]

@@ -232,6 +232,8 @@ def test_many_instances_arrive_in_parts(stage: Stage) -> None:
     for peer in peers:
         for number in range(150):
             peer.register("many", port=1 + number, id=f"{peer.name}-{number}", labels=padding)
+    for peer in peers:
+        peer.wait_for("many", 450, PATIENCE_S)
     observer = stage.observer(peers[0])
     assert len(observer.wait_for("many", 450, PATIENCE_S)) == 450
     assert observer.lookup("many") == peers[0].lookup("many")

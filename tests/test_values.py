@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import pprint
 import subprocess
 import sys
 from typing import Any
@@ -114,6 +115,25 @@ def test_the_standard_library_takes_them_for_its_own() -> None:
     assert dataclasses.replace(box, name="ball") == values.replace(box, name="ball") == ours("ball", tags=["red"])
     with pytest.raises(TypeError):
         values.replace(box, size=1)  # type: ignore[call-arg]
+
+
+def test_values_of_ours_are_pretty_printed_and_inherited_from(request: pytest.FixtureRequest) -> None:
+    """Whoever compares two instances in a test of their own sees the difference, not an error of the printing."""
+    instances = [Instance("orders", f"{number}" * 60, "10.0.0.1", 80) for number in range(3)]
+    assert pprint.pformat(instances).count("Instance(service='orders'") == 3
+    (said,) = request.config.hook.pytest_assertrepr_compare(
+        config=request.config, op="==", left=instances[:1], right=instances[1:]
+    )
+    assert "representation of details failed" not in "\n".join(said)
+
+    @dataclasses.dataclass(frozen=True)
+    class Priced(Instance):
+        price: int = 0
+
+    priced = Priced("orders", "a", "10.0.0.1", 80, price=3)
+    assert (priced.price, priced.service) == (3, "orders")
+    with pytest.raises(TypeError, match="non-frozen"):
+        dataclasses.dataclass(type("Loose", (Instance,), {}))
 
 
 def test_a_signature_is_that_of_the_fields_before_the_first_value_is_made() -> None:
