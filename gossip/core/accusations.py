@@ -43,7 +43,7 @@ class Accusations:
         """Hold something against a member; it travels with others of the same moment."""
         former = self.gathered.get(origin.id)
         if former is None or former.evidence < evidence:
-            self.gathered[origin.id] = Charge(origin.id, origin.incarnation, origin.header.pulse, evidence)
+            self.gathered[origin.id] = Charge(origin.id, *origin.heard_life, evidence)
         self._gather_until = min(self._gather_until, now + self._local.config.detection.gather_s)
 
     def withdraw(self, id: str) -> None:

@@ -64,7 +64,7 @@ class Cases:
         local = self._local
         origin = local.table.origins.get(charge.subject)
         life = charge.incarnation, charge.pulse
-        if origin is None or life < origin.life or origin.state is MemberState.LEFT:
+        if origin is None or life < origin.heard_life or origin.state is MemberState.LEFT:
             return False
         if self._leaps(origin, charge, now):
             why = f"{accuser} accuses a life of {origin.id} far above the known one"
@@ -85,7 +85,7 @@ class Cases:
     def _leaps(self, origin: Origin, charge: Charge, now: float) -> bool:
         """No life or pulse that the subject could only refute by leaping itself."""
         if self._local.seal.doubts_claims_of(origin.id):
-            return (charge.incarnation, charge.pulse) > origin.life  # it would have signed that, and nobody else can
+            return (charge.incarnation, charge.pulse) > origin.heard_life  # it would have signed that, and nobody else can
         if charge.incarnation == origin.incarnation:
             return self._local.is_leap_of_version(origin.header.pulse, charge.pulse)
         return self._local.is_leap_of_life(origin.incarnation[0], charge.incarnation[0], now)
@@ -124,7 +124,7 @@ class Cases:
         """The charges that stand against an id, to be told to itself when it shows up."""
         case = self.of.get(id)
         origin = self._local.table.origins.get(id)
-        if case is not None and origin is not None and case.life >= origin.life:
+        if case is not None and origin is not None and case.life >= origin.heard_life:
             return [Charge(id, *case.life, max(case.accusers.values(), default=Evidence.SILENT))]
         if origin is not None and origin.state is MemberState.DEAD:
             return [Charge(id, *origin.life, Evidence.SILENT)]
@@ -140,14 +140,14 @@ class Cases:
     def reconcile(self, origin: Origin, now: float) -> bool:
         """Its log moved on: a higher life, or a goodbye, voids the case; a refutation mutes the accusers. Whether it did."""
         case, left = self.of.get(origin.id), origin.state is MemberState.LEFT
-        if case is None or (origin.life <= case.life and not left):
+        if case is None or (origin.heard_life <= case.life and not left):
             return False
         del self.of[origin.id]
         self.hold.refuted(origin.id)
         self._membership.clear(origin, f"{origin.id} refuted")
         if case.condemned:
             self._note_revival(origin.id, now)
-        if origin.incarnation == case.life[0] and not left:
+        if origin.heard_life[0] == case.life[0] and not left:
             for accuser in case.accusers:
                 self.mutes.add(accuser, origin.id, now)
         return True
@@ -214,13 +214,16 @@ class Cases:
                 self._judge(origin, case, now)
 
     def _deadline(self, origin: Origin, case: Case, standing: dict[str, Evidence]) -> float:
-        """Lifeguard, section IV.B: from the longest suspicion to the shortest as independent accusers confirm it."""
+        """Lifeguard, section IV.B: from the longest suspicion to the shortest as independent accusers confirm it.
+
+        Those are its watchers. After a split many more say that it is dead, who all repeat one verdict of their side.
+        """
         config = self._local.config.detection
         by_hash = self._local.table.by_hash
         watchers = [by_hash.get(hash) for hash in self._local.overlay.watchers(origin.hash)]
-        live = sum(1 for watcher in watchers if watcher is not None and watcher.state is MemberState.ALIVE)
-        wanted = max(1, min(config.suspicion_accusers, live))
-        confirmed = max(1, len(standing))
+        live = [watcher.id for watcher in watchers if watcher is not None and watcher.state is MemberState.ALIVE]
+        wanted = max(1, min(config.suspicion_accusers, len(live)))
+        confirmed = max(1, sum(1 for watcher in live if watcher in standing))
         if confirmed >= wanted:
             return case.opened_at + config.suspicion_min_s
         share = math.log(confirmed) / math.log(wanted)

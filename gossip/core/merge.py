@@ -49,7 +49,7 @@ class Merger:
         self._local = local
         self._membership = membership
         self._about_me = about_me
-        self._moved_on = moved_on  # told of every origin whose log advanced
+        self._moved_on = moved_on  # told of every origin whose log advanced, or that claimed a life of which that lacks a part
         self._voids = voids  # whether an origin's life is above all that is held against it
         self._doubts = doubts  # whether its origin must be asked first
         limits = local.config.limits
@@ -247,6 +247,8 @@ class Merger:
         outcome = origin.judge(delta.incarnation, delta.since, delta.version)
         if outcome is Outcome.GAP:
             self._keep_early(origin, delta, frame, now)
+            if delta.header is not None:  # a refutation, perhaps: that holds at once, what else it says has to wait
+                self._moved_on(origin, now)
         if outcome is not Outcome.APPLIED:
             return Taken(outcome)
         if not self._is_certified(origin, delta, now):

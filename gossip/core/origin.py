@@ -123,8 +123,17 @@ class Origin:
 
     @property
     def life(self) -> tuple[Incarnation, int]:
-        """(incarnation, pulse): what an accusation must match, and a refutation exceed."""
+        """(incarnation, pulse) of what is merged."""
         return self.incarnation, self.header.pulse
+
+    @property
+    def heard_life(self) -> tuple[Incarnation, int]:
+        """The highest life that it claimed itself, though its predecessors be missing: what is held against it must match
+        that, and a refutation exceed. O(early)."""
+        if not self.early:
+            return self.life
+        lives = [(delta.incarnation, delta.header.pulse) for delta, _ in self.early.values() if delta.header is not None]
+        return max((self.life, *lives))
 
     def member(self) -> Member:
         """As users see it."""

@@ -25,12 +25,14 @@ class Refutations:
     def hear(self, delta: Delta, frame: bytes, now: float) -> None:
         """A delta that was flooded."""
         origin = self._local.table.origins.get(delta.origin)
-        if origin is None or origin is self._local.me or delta.header is None or delta.header.pulse <= origin.header.pulse:
+        if origin is None or origin is self._local.me or delta.header is None:
             return
-        outcome = self._merger.take(delta, frame, now).outcome
-        if outcome is Outcome.GAP:
+        life = delta.incarnation, delta.header.pulse
+        if life <= origin.heard_life:
+            return
+        if self._merger.take(delta, frame, now).outcome is Outcome.GAP:
             self._merger.missed(delta.origin, origin.contact, now)
-        if outcome is Outcome.APPLIED:
+        if origin.heard_life >= life:  # taken in, or kept until its predecessors are here
             self.pass_on(frame, now)
 
     def pass_on(self, frame: bytes, now: float) -> None:

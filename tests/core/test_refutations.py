@@ -44,10 +44,22 @@ def test_what_refutes_nothing_is_not_taken_this_way(bench: Any, refutations: Ref
     assert "stranger" not in bench.table.origins
 
 
-def test_what_lacks_something_before_it_is_not_passed_on_and_what_lacks_is_pulled(bench: Any, refutations: Refutations) -> None:
-    assert hear(bench, refutations, refutation(bench, since=2)) == []
+def test_what_lacks_something_before_it_is_passed_on_once_nevertheless_and_what_lacks_is_pulled(
+    bench: Any, refutations: Refutations
+) -> None:
+    delta = refutation(bench, since=2)
+    assert hear(bench, refutations, delta) == [bench.make.codec.encode_delta(delta)]
+    assert hear(bench, refutations, delta) == []
+    assert bench.table.origins["b"].version == 1
     contact = bench.table.origins["b"].contact
     assert bench.merger.due_gaps(2.0) == [("b", contact)]
+
+
+def test_what_there_is_no_room_to_keep_is_not_passed_on(bench: Any, refutations: Refutations) -> None:
+    most = bench.local.config.repair.reorder_max
+    for since in range(10, 10 + most):
+        bench.give(bench.make.delta("b", since, since + 1))
+    assert hear(bench, refutations, refutation(bench, since=2)) == []
 
 
 def test_so_many_are_passed_on_a_second_and_the_others_counted(bench: Any, refutations: Refutations) -> None:
