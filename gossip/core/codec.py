@@ -125,7 +125,7 @@ class DeltaHead:
     version: int
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)  # each is 270 bytes
 def id_hash(cluster: str, id: str) -> IdHash:
     """8 bytes that name a peer within its cluster, on the wire and on the rings."""
     return IdHash(blake2b(id.encode(), digest_size=8, key=blake2b(cluster.encode(), digest_size=16).digest()).digest())

@@ -229,7 +229,7 @@ class Dialer:
         lost: set[str] = set()
         if len(table.origins) > table.living:
             lost = {origin.contact for origin in table.settled() if origin.state is MemberState.DEAD}
-        lost.update(floor.contact for floor in table.floors.values() if floor.contact)
+        lost.update(table.floors.contacts())
         lost.update(self._past.contacts)
         meeting = {*self._seeds, *(self.rendezvous.earlier() if self.rendezvous is not None else ())}
         if not (meeting or lost):

@@ -104,7 +104,7 @@ def others_of(local: Local, carried: Iterable[Known] = ()) -> Iterator[Known]:
     dead = [origin for origin in origins if origin.state is MemberState.DEAD]
     for origin in heapq.nlargest(ENDED_MAX, dead, key=lambda origin: origin.settled_at):
         yield Known(origin.id, origin.zone, origin.incarnation, max(origin.version, 1), origin.header)
-    floors = dict(table.floors)
+    floors = table.floors.copy()
     lost = [(floor.settled_at, id) for id, floor in floors.items() if floor.contact]
     for _, id in heapq.nlargest(max(ENDED_MAX - len(dead), 0), lost):
         yield Known(id, "", floors[id].incarnation, max(floors[id].version, 1), _header_at(id, floors[id].contact))

@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from ..model import MemberState
-from ..values import dataclass
+from .floors import Floor, Floors
 from .messages import BUCKETS, Entry, IdHash, Incarnation
 from .origin import Origin
 
@@ -29,22 +29,6 @@ def stamp(hash: IdHash, incarnation: Incarnation, version: int) -> int:
     return int.from_bytes(blake2b(_STAMP.pack(hash, *incarnation, version), digest_size=8).digest(), "big")
 
 
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """The last that was known of an origin whose state was dropped."""
-
-    incarnation: Incarnation
-    version: int
-    pulse: int
-    settled_at: float
-    contact: str = ""  # where a dead one was reached, to be dialled on; a split may outlast its state
-
-    @property
-    def life(self) -> tuple[Incarnation, int]:
-        """(incarnation, pulse)."""
-        return self.incarnation, self.pulse
-
-
 class Table:
     """Owns every `Origin` and `Floor`. Liveness changes only through `add`, `settle` and `revive`."""
 
@@ -53,7 +37,7 @@ class Table:
     def __init__(self) -> None:
         self.origins: dict[str, Origin] = {}
         self.by_hash: dict[IdHash, Origin] = {}
-        self.floors: dict[str, Floor] = {}
+        self.floors = Floors()
         self.living = 0
         self.digest = 0
         self.sums = [0] * BUCKETS
@@ -182,9 +166,9 @@ class Table:
         surplus = len(settled) - SETTLED_MAX
         for origin in [o for place, o in enumerate(settled) if place < surplus or now - o.settled_at > state_s]:
             self.forget(origin)
-        ended = [id for id, floor in self.floors.items() if now - floor.settled_at > retention_s]
+        ended = [id for id in self.floors if now - self.floors.settled_at(id) > retention_s]
         if len(self.floors) - len(ended) > floors_max:
-            oldest = sorted(self.floors, key=lambda id: self.floors[id].settled_at)
+            oldest = sorted(self.floors, key=self.floors.settled_at)
             ended = oldest[: len(self.floors) - floors_max]
         for id in ended:
             del self.floors[id]

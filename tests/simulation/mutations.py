@@ -12,12 +12,13 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from gossip.core import dialer, linking, local, merge, node, origin, overlay, selfhood, table
 from gossip.core.cases import Cases
 from gossip.core.certificates import Certificate, Revocation
 from gossip.core.digests import Digests
+from gossip.core.floors import Floors
 from gossip.core.heartbeats import Heartbeats
 from gossip.core.origin import Outcome
 from gossip.core.signatures import Seal
@@ -85,7 +86,7 @@ def never_dial_dead_members() -> None:
         real = self._local.table
 
         class Blind:
-            floors: ClassVar[dict[str, Any]] = {}
+            floors = Floors()
             settled = staticmethod(lambda: ())
 
             def __getattr__(self, name: str) -> Any:
