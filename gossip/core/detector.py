@@ -1,6 +1,6 @@
 """Failure detection: the ring watches. What each piece of evidence leads to; the nouns live next door.
 
-    closed    the kernel closed the link, and a TCP connect is refused or another id answers there    accuse at once
+    closed    the kernel closed the link, and TCP connects are refused, or another id answers there   accuse at once
     silent    no heartbeat for 3 of the subject's intervals, and three pings unanswered                 accuse
     reported  a caller could not reach an instance                                                      ping now
 
@@ -106,8 +106,11 @@ class Detector:
             if origin is None or not origin.alive or not origin.listens_at(endpoint):
                 continue
             if outcome is ProbeOutcome.REFUSED:
-                self.accuse(origin, Evidence.CLOSED, now)
                 self._probes.settle(endpoint)
+                if endpoint == origin.contact:
+                    self.accuse(origin, Evidence.CLOSED, now)
+                else:  # a firewall may refuse one port of who lives; of who is gone the kernel refuses both
+                    self._probes.ask(origin.contact, id, Reason.LINK)
             else:  # somebody listens: the same peer, another on its port, or the kernel for a process that is ending
                 self._ping_once(origin, now)
                 self._probes.knock_later(endpoint, now)

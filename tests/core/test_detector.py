@@ -124,7 +124,7 @@ def test_an_endpoint_that_still_answers_after_its_link_closed_is_knocked_at_agai
     bench.detector.tick(10.0)
     bench.detector.tick(bench.detector.next_deadline())
     assert bench.effects(Probe) == [Probe(subject.publisher)]
-    bench.detector.probed(subject.publisher, ProbeOutcome.REFUSED, 10.05)
+    refused_at_both(bench, subject, 10.05)
     bench.detector.tick(10.1)
     assert [c.evidence for c in made(bench, make)[0].charges] == [CLOSED]
 
@@ -230,7 +230,13 @@ def test_another_id_at_the_contact_is_evidence_that_the_former_is_gone(bench: An
 # closed links -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_closed_link_is_probed_and_a_refusal_accuses(bench: Any, make: Any) -> None:
+def refused_at_both(bench: Any, subject: Any, now: float) -> None:
+    """Connects to the publisher and to the contact of a peer are refused, as where its process is gone."""
+    for endpoint in (subject.publisher, subject.contact):
+        bench.detector.probed(endpoint, ProbeOutcome.REFUSED, now)
+
+
+def test_a_closed_link_is_probed_and_who_is_refused_at_both_ports_accuses(bench: Any, make: Any) -> None:
     a = bench.table.origins["a"]
     bench.detector.watches.only({"a"}, 0.0)
     bench.detector.link_closed(a.hash, a.publisher)
@@ -238,7 +244,22 @@ def test_a_closed_link_is_probed_and_a_refusal_accuses(bench: Any, make: Any) ->
     assert bench.effects() == [Probe(a.publisher)]
     bench.detector.probed(a.publisher, ProbeOutcome.REFUSED, 1.0)
     bench.detector.tick(1.1)
+    assert bench.effects() == [Probe(a.contact)]
+    bench.detector.probed(a.contact, ProbeOutcome.REFUSED, 1.2)
+    bench.detector.tick(1.3)
     assert [(c.subject, c.evidence) for c in made(bench, make)[0].charges] == [("a", CLOSED)]
+
+
+def test_a_publisher_that_a_firewall_refuses_is_no_death_while_the_contact_answers(bench: Any, make: Any) -> None:
+    a = bench.table.origins["a"]
+    bench.detector.watches.only({"a"}, 0.0)
+    bench.detector.link_closed(a.hash, a.publisher)
+    bench.detector.probed(a.publisher, ProbeOutcome.REFUSED, 1.0)
+    bench.detector.probed(a.contact, ProbeOutcome.OPEN, 1.0)
+    assert bench.pinged == ["a"]
+    bench.detector.answered_as(a, "a", 1.1)
+    bench.detector.tick(2.0)
+    assert made(bench, make) == []
 
 
 @pytest.mark.parametrize("outcome", [ProbeOutcome.OPEN, ProbeOutcome.UNKNOWN])
@@ -276,7 +297,7 @@ def test_a_refusal_that_a_former_life_met_is_nothing_against_the_next_which_is_l
     a.incarnation = a.incarnation[0] + 1, 0  # it came back at the same port while I was busy
     bench.effects()
     for now, accused in ((1.0, []), (2.0, ["a"])):
-        bench.detector.probed(a.publisher, ProbeOutcome.REFUSED, now)
+        refused_at_both(bench, a, now)
         bench.detector.tick(now + 0.1)
         assert [c.subject for one in made(bench, make) for c in one.charges] == accused
 

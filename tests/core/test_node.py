@@ -362,14 +362,16 @@ def test_a_failure_that_was_reported_pings_who_holds_the_instance(node: Node, ma
 # links that close -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ended", "port"), [(LinkClosed, 7401), (LinkUnreached, 7400)])
-def test_of_a_link_that_closed_the_publisher_is_probed_where_it_met_nobody_the_contact_and_a_refusal_condemns(
-    node: Node, make: Any, ended: type[LinkClosed | LinkUnreached], port: int
+@pytest.mark.parametrize(("ended", "ports"), [(LinkClosed, (7401, 7400)), (LinkUnreached, (7400,))])
+def test_of_a_link_that_closed_both_ports_are_probed_where_it_met_nobody_the_contact_and_a_refusal_condemns(
+    node: Node, make: Any, ended: type[LinkClosed | LinkUnreached], ports: tuple[int, ...]
 ) -> None:
     meet(node, make, "b")
     run(node, 0.0, 0.5)
-    assert only(node.handle(ended("10.0.0.20:7401"), 0.6), Probe) == [Probe(f"10.0.0.20:{port}")]
-    node.handle(Probed(f"10.0.0.20:{port}", ProbeOutcome.REFUSED), 0.6)
+    effects = node.handle(ended("10.0.0.20:7401"), 0.6)
+    for port in ports:
+        assert only(effects, Probe) == [Probe(f"10.0.0.20:{port}")]
+        effects = node.handle(Probed(f"10.0.0.20:{port}", ProbeOutcome.REFUSED), 0.6)
     run(node, 0.6, 0.7)
     assert node.local.table.origins["b"].state is MemberState.DEAD
 

@@ -127,6 +127,18 @@ def test_a_peer_whose_ports_refuse_is_hidden_and_is_back_when_they_answer(settin
     nobody_hidden(setting.workers, but=[setting.behind])
 
 
+def test_a_peer_whose_publisher_alone_refuses_is_not_hidden_and_its_changes_get_through(setting: Setting) -> None:
+    publisher = setting.proxies[1]
+    publisher.refuse()
+    until(lambda: all(s["links"] < OTHERS for s in ask_all(setting.others, "status")), PATIENCE_S, "the links to end")
+    setting.register(setting.behind)
+    setting.register(setting.others[0])
+    setting.agree()
+    publisher.restore()
+    setting.linked()
+    nobody_hidden(setting.workers)
+
+
 def test_a_peer_whose_ports_are_frozen_is_hidden_and_is_back_when_they_thaw(setting: Setting) -> None:
     setting.each(Proxy.freeze)
     setting.hidden()

@@ -106,6 +106,18 @@ def test_who_joins_behind_a_firewall_that_answers_for_its_publisher_is_not_taken
     assert all(town.seen("web"))
 
 
+@pytest.mark.parametrize("size", [2, 5, 12])
+def test_whose_publisher_a_firewall_begins_to_refuse_is_not_taken_for_dead(town: Towns, seed: int, size: int) -> None:
+    town = town(size, seed)
+    walled = town[1]
+    del town.cluster.publishers[walled.publisher]
+    town.cluster.network.reset([walled.host], [peer.host for peer in town.peers if peer is not walled])
+    walled.register("web", port=80)
+    town.cluster.run(30.0)
+    assert town.deaths() == []
+    assert all(town.seen("web"))
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 30])
 def test_who_hangs_is_gone_within_seven_seconds_and_back_within_two(town: Towns, seed: int, size: int) -> None:
     town = town(size, seed)
