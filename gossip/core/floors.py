@@ -50,9 +50,7 @@ class Floors(MutableMapping[str, Floor]):
         return id in self._packed
 
     def __getitem__(self, id: str) -> Floor:
-        packed = self._packed[id]
-        *incarnation, version, pulse, settled_at = _PACKED.unpack_from(packed)
-        return Floor((incarnation[0], incarnation[1]), version, pulse, settled_at, packed[_PACKED.size :].decode())
+        return _unpacked(self._packed[id])
 
     def __setitem__(self, id: str, floor: Floor) -> None:
         numbers = _PACKED.pack(*floor.incarnation, floor.version, floor.pulse, floor.settled_at)
@@ -62,8 +60,9 @@ class Floors(MutableMapping[str, Floor]):
         del self._packed[id]
 
     def get(self, id: str, default: Floor | None = None) -> Floor | None:  # type: ignore[override]
-        """The floor of an id; asked of every unknown delta, so it raises nothing on its way."""
-        return self[id] if id in self._packed else default
+        """The floor of an id, in one step. Asked of every unknown delta."""
+        packed = self._packed.get(id)
+        return default if packed is None else _unpacked(packed)
 
     def copy(self) -> Floors:
         """In one step, so that any thread may take one."""
@@ -79,3 +78,8 @@ class Floors(MutableMapping[str, Floor]):
     def contacts(self) -> Iterator[str]:
         """Where the dead among them were reached. O(floors)."""
         return (packed[_PACKED.size :].decode() for packed in self._packed.values() if len(packed) > _PACKED.size)
+
+
+def _unpacked(packed: bytes) -> Floor:
+    start, nonce, version, pulse, settled_at = _PACKED.unpack_from(packed)
+    return Floor((start, nonce), version, pulse, settled_at, packed[_PACKED.size :].decode())
