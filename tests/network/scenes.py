@@ -87,7 +87,7 @@ def resets(world: World, seconds: int) -> Figures:
     rate = (world.counted("accusations_made") - before) / world.size / (seconds / 60)
     return [
         Figure("times one peer was hidden within a minute", world.flips(), 1),
-        Figure("accusations per peer and minute", round(rate, 2), 10.0),
+        Figure("accusations of each peer", round(rate, 2), 10.0, "a minute"),  # a rate: lenient on a busy machine
         _equal(world, 10.0),
     ]
 
