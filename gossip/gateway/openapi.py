@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from .. import InstanceState
-from ..model import HOST_PATTERN, ID_PATTERN, ROUTE_PATTERN, ROUTES_MAX, SERVICE_PATTERN
 
 Schema = dict[str, Any]
 
-
-def _ecma(pattern: re.Pattern[str]) -> str:
-    """One of the model's patterns in the dialect of JSON Schema, without its ends."""
-    return pattern.pattern.removesuffix(r"\Z")
-
-
-def _text(pattern: str) -> Schema:
-    return {"type": "string", "pattern": f"^{pattern}$"}
-
-
+# what the package takes, in the dialect of JSON Schema; a test compares them
 TEXT: Schema = {"type": "string"}
-NAME = _text(_ecma(SERVICE_PATTERN))
-ID = _text(_ecma(ID_PATTERN))
-HOST = {**_text(rf"\[?{_ecma(HOST_PATTERN)}\]?"), "example": "10.0.0.5"}
+NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
+ID: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9._:\[\]%/@-]{1,128}$"}
+HOST: Schema = {"type": "string", "pattern": r"^\[?[A-Za-z0-9._:%-]{1,255}\]?$", "example": "10.0.0.5"}
+ROUTE: Schema = {"type": "string", "pattern": r"^/[^\s?#\x00-\x1f\x7f]{0,511}$"}
 PORT: Schema = {"oneOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, {"type": "string", "pattern": "^[0-9]{1,5}$"}]}
 STATES = [str(state) for state in InstanceState]
 PLACE: Schema = {"weight": {"type": "integer", "minimum": 1, "maximum": 100}, "id": ID}
 PLACE |= {
     "labels": {"type": "object", "additionalProperties": TEXT},
-    "routes": {"type": "array", "items": _text(_ecma(ROUTE_PATTERN)), "description": f"At most {ROUTES_MAX} different prefixes."},
+    "routes": {"type": "array", "items": ROUTE, "description": "At most 16 different prefixes."},
     "ttl": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds; gone unless renewed."},
     "check": {"description": "`http://…`, `https://…` or `tcp`; or an object with it as `target`, and interval, timeout, "
               "fail_after, pass_after.", "oneOf": [TEXT, {"type": "object"}]},

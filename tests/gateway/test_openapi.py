@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from gossip import model
+from gossip.gateway import openapi
 
 from .conftest import Door
 
@@ -25,6 +30,22 @@ def test_the_server_does_what_its_document_says(door: Door, tmp_path: Path, seed
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert door.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"),
+    [
+        (openapi.NAME, model.SERVICE_PATTERN),
+        (openapi.ID, model.ID_PATTERN),
+        (openapi.HOST, model.HOST_PATTERN),
+        (openapi.ROUTE, model.ROUTE_PATTERN),
+    ],
+    ids=["name", "id", "host", "route"],
+)
+def test_texts_are_described_as_the_package_takes_them(schema: dict[str, Any], pattern: re.Pattern[str]) -> None:
+    described = schema["pattern"].replace(r"^\[?", "^").replace(r"\]?$", "$")  # brackets round an IPv6 address come off
+    assert described == f"^{pattern.pattern.removesuffix(chr(92) + 'Z')}$"
+    assert f"At most {model.ROUTES_MAX} " in openapi.PLACE["routes"]["description"]
 
 
 def test_every_path_is_described(door: Door) -> None:
