@@ -18,6 +18,8 @@ import pytest
 from gossip import AsyncPeer, Check, ConfigError, InstanceState, NoInstances, Peer
 from gossip.bus import native
 
+from .ports import free_port
+
 DEADLINE_S = 30.0
 
 
@@ -90,11 +92,6 @@ def test_tcp_asks_the_instance_s_own_port(peer: Peer) -> None:
         until(lambda: state(peer, "deaf") is InstanceState.CRITICAL, "that nobody listens there")
         assert state(peer, "listening") is InstanceState.UP
     until(lambda: state(peer, "listening") is InstanceState.CRITICAL, "that nobody listens any more")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def test_others_see_the_state_too(peer: Peer) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -36,6 +35,8 @@ from gossip import (
     Watch,
 )
 from nodes.launch import Launcher, Worker
+
+from .ports import free_port
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30.0
@@ -216,9 +217,7 @@ def test_seeds_may_be_files_names_and_dead(stage: Stage, kind: str, tmp_path: Pa
 
 
 def test_an_observer_may_come_before_the_peers(stage: Stage) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     observer = stage.observer(synced=False, seeds=[f"127.0.0.1:{port}"])
     assert (observer.state, observer.services(), observer.members()) == (PeerState.JOINING, (), ())
     stage.peer("late", bind=f"127.0.0.1:{port}").register("orders", port=1, id="late")

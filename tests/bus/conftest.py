@@ -28,6 +28,8 @@ from gossip.config import Links as LinksConfig
 from gossip.core.effects import Changed, Effect, Happened, Input, LinkClosed, LinkUnreached
 from gossip.model import Instance
 
+from ..ports import free_port
+
 PATIENCE_S = 15.0
 
 
@@ -41,15 +43,6 @@ def wait_until(condition: Callable[[], Any], what: str = "the condition", patien
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {patience_s:g} s")
         time.sleep(0.002)
-
-
-def free_port() -> int:
-    """A port nobody listens on, below the ephemeral range: no outgoing connection can take it meanwhile."""
-    while True:
-        port = random.SystemRandom().randrange(18000, 32000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Stranger:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
@@ -103,15 +102,6 @@ def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             program.kill()
             assert program.stdout is not None
             program.stdout.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that were free a moment ago."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def names(count: int, stem: str = "p") -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 
 from nodes.launch import Launcher, Worker, ask_all
 
-from .conftest import DEADLINE_S, all_linked, free_ports, names, nobody_hidden, register_one_each
+from ..ports import free_ports
+from .conftest import DEADLINE_S, all_linked, names, nobody_hidden, register_one_each
 from .measured import Record, after, rest_until, simulated, spread
 from .odd import odd
 

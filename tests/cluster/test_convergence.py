@@ -8,7 +8,8 @@ import pytest
 
 from nodes.launch import Launcher, ask_all
 
-from .conftest import DEADLINE_S, OPEN_AND_SIGNED, free_ports, names, nobody_hidden, register_one_each
+from ..ports import free_ports
+from .conftest import DEADLINE_S, OPEN_AND_SIGNED, names, nobody_hidden, register_one_each
 
 Launch = Callable[..., Launcher]
 

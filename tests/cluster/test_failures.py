@@ -11,12 +11,12 @@ import pytest
 from gossip.simulation import Cluster
 from nodes.launch import Launcher
 
+from ..ports import free_ports
 from .conftest import (
     DEADLINE_S,
     OPEN_AND_SIGNED,
     accusations_by,
     all_linked,
-    free_ports,
     names,
     nobody_hidden,
     of_member,

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import DEADLINE_S, free_ports
+from ..ports import free_ports
+from .conftest import DEADLINE_S
 from .measured import Record
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,8 @@ import pytest
 from nodes.launch import Launcher, Worker, ask_all
 
 from ..network.proxy import Proxy
-from .conftest import DEADLINE_S, all_linked, free_ports, names, register_one_each
+from ..ports import free_ports
+from .conftest import DEADLINE_S, all_linked, names, register_one_each
 from .measured import Record, rest_until, simulated
 
 RESET_S = 2.0

@@ -16,7 +16,8 @@ from gossip.core.codec import Codec
 from gossip.core.saved import decode
 from nodes.launch import Launcher, Told, Worker, ask_all, until
 
-from .conftest import DEADLINE_S, ROOT, free_ports, names
+from ..ports import free_ports
+from .conftest import DEADLINE_S, ROOT, names
 
 BACK_S = 15.0  # the figure; 2 s of it are the deadline of those who find nobody in sync
 KILLS = 8

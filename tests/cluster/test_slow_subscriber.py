@@ -12,7 +12,8 @@ import zmq
 
 from nodes.launch import Launcher, Told, Worker, until
 
-from .conftest import DEADLINE_S, free_ports, hidden_at, standing
+from ..ports import free_ports
+from .conftest import DEADLINE_S, hidden_at, standing
 from .measured import Record, after, spread
 
 LABELS = {f"label-{number}": "x" * 80 for number in range(10)}  # so that a change weighs a kilobyte

@@ -14,7 +14,8 @@ import zmq
 
 from nodes.launch import Launcher, ask_all, until
 
-from .conftest import DEADLINE_S, all_linked, free_ports, nobody_hidden, of_member, register_one_each, standing
+from ..ports import free_ports
+from .conftest import DEADLINE_S, all_linked, nobody_hidden, of_member, register_one_each, standing
 from .measured import Record
 
 ASKED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ from typing import Any, TypeVar
 import pytest
 
 from gossip import Event, EventKind, Instance, Peer
+
+from ..ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
@@ -130,15 +131,12 @@ def cluster() -> str:
 @pytest.fixture
 def environment(cluster: str, tmp_path: Path) -> dict[str, str]:
     """What a host finds in its environment; `PORT` is free."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOSSIP_", "PYTEST_", "COV_"))}
     return {
         **kept,
         "GOSSIP_CLUSTER": cluster,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
-        "PORT": str(port),
+        "PORT": str(free_port()),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "XDG_RUNTIME_DIR": str(tmp_path),  # gunicorn has a socket there, and two of them would take it from each other

@@ -14,7 +14,8 @@ import pytest
 
 from nodes.launch import Launcher, Told, Worker, ask_all, until
 
-from ..cluster.conftest import free_ports, nobody_hidden, of_member, register_one_each
+from ..cluster.conftest import nobody_hidden, of_member, register_one_each
+from ..ports import free_ports
 from .proxy import Proxy
 
 OTHERS = 3
