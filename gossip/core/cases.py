@@ -208,10 +208,13 @@ class Cases:
             origin, case = self._local.table.origins.get(id), self.of.get(id)
             if origin is None or case is None or not origin.alive:
                 continue
-            moved = origin.publisher != endpoint  # then that proves nothing, and judging looks where it is now
-            case.confirmed = not moved and outcome is ProbeOutcome.REFUSED
-            if moved or case.confirmed:
+            if not origin.listens_at(endpoint):  # it moved: that proves nothing, and judging looks where it is now
                 self._judge(origin, case, now)
+            elif outcome is ProbeOutcome.REFUSED and endpoint == origin.contact:
+                case.confirmed = True
+                self._judge(origin, case, now)
+            elif outcome is ProbeOutcome.REFUSED:  # as for links of my own: refused means both ports
+                self._probes.ask(origin.contact, id, Reason.CASE)
 
     def _deadline(self, origin: Origin, case: Case, standing: dict[str, Evidence]) -> float:
         """Lifeguard, section IV.B: from the longest suspicion to the shortest as independent accusers confirm it.

@@ -501,6 +501,12 @@ def accuse(node: Node, make: Any, subject: str, accuser: str, now: float, **fiel
     return node.handle(Heard(b"*" + make.codec.encode(Accusation(accuser, make.life, counter, (charge,)))), now)
 
 
+def refused_at_both(node: Node, origin: Any, now: float) -> None:
+    """Connects to the publisher and to the contact of a peer are refused, as where its process is gone."""
+    for endpoint in (origin.publisher, origin.contact):
+        node.handle(Probed(endpoint, ProbeOutcome.REFUSED), now)
+
+
 def test_three_who_say_that_links_closed_are_believed_once_i_found_so_myself(
     node: Node, pen: Pen, make: Any, issue: Callable[..., Signing]
 ) -> None:
@@ -515,8 +521,22 @@ def test_three_who_say_that_links_closed_are_believed_once_i_found_so_myself(
     assert origin.state is MemberState.SUSPECTED
     effects = accuse(node, make, pen.id, others[3].id, 1.15)
     assert [effect.endpoint for effect in effects if type(effect) is Probe] == probes, "it may have been ending"
-    node.handle(Probed(origin.publisher, ProbeOutcome.REFUSED), 1.2)
+    refused_at_both(node, origin, 1.2)
     assert origin.state is MemberState.DEAD
+
+
+def test_three_who_say_that_links_closed_are_not_believed_of_a_peer_whose_publisher_alone_refuses(
+    node: Node, pen: Pen, make: Any, issue: Callable[..., Signing]
+) -> None:
+    origin = known(node, pen)
+    others = [Pen(make, issue(), f"other{number}", 30 + number) for number in range(3)]
+    for other in others:
+        push(node, other.state())
+        accuse(node, make, pen.id, other.id, 1.0)
+    effects = node.handle(Probed(origin.publisher, ProbeOutcome.REFUSED), 1.1)
+    assert [effect.endpoint for effect in effects if type(effect) is Probe] == [origin.contact]
+    node.handle(Probed(origin.contact, ProbeOutcome.OPEN), 1.2)
+    assert origin.state is MemberState.SUSPECTED
 
 
 def test_who_moved_while_i_looked_whether_its_links_are_closed_is_looked_for_where_it_is(
@@ -535,7 +555,7 @@ def test_who_moved_while_i_looked_whether_its_links_are_closed_is_looked_for_whe
     effects = node.handle(Probed(former, ProbeOutcome.REFUSED), 1.1)
     assert [effect.endpoint for effect in effects if type(effect) is Probe] == [origin.publisher]
     assert origin.state is MemberState.SUSPECTED
-    node.handle(Probed(origin.publisher, ProbeOutcome.REFUSED), 1.2)
+    refused_at_both(node, origin, 1.2)
     assert origin.state is MemberState.DEAD
 
 
